@@ -69,7 +69,7 @@ __all__ = [
 
 
 def load(path: str | Path, **options: Any) -> Model:
-    """Open a model.pt or an artifact (model.onnx, model.plif, ...) as a Model.
+    """Open a model.pt or an exported artifact (model.onnx, model.plif, ...) from a path as a Model.
 
     The card is read now. An engine is opened when one is first needed.
 
@@ -89,7 +89,7 @@ def load(path: str | Path, **options: Any) -> Model:
 
 
 class Model:
-    """A model.pt or an artifact on disk, with the verbs of the `plif` command as methods.
+    """A model.pt or an exported artifact on disk, with the verbs of the `plif` command as methods.
 
     `plif.load` makes one; it has no state between calls.
 
@@ -109,7 +109,7 @@ class Model:
         return f"<plif.Model {str(self.path)!r}: {summarize_card(self.card)}>"
 
     def opened(self, rates: bool = False) -> runtime.Model:
-        """Return the file opened by runtime.load; the first call opens it.
+        """Return the model's file as runtime.load opens it; the first call opens the file.
 
         With `rates`, the engine counts spikes. A model.pt runs in PyTorch.
         """
@@ -138,7 +138,7 @@ class Model:
         return _import_name("plif_train", "train")(None, data, out, recipe, start=self.path, **options)
 
     def export(self, path: str | Path | None = None, **options: Any) -> Exported:
-        """Export this model.pt as an artifact; return its path and its proof.
+        """Export this model.pt as an artifact (such as ONNX); return the artifact's path and its proof.
 
         path       the artifact; None puts it next to the model.pt
         options    form="step", precision="fp32", to="onnx", ...: those of plif_export.export
@@ -158,7 +158,7 @@ class Model:
         return _import_name("plif_export", "verify")(self.path, against, inputs, **options)
 
     def evaluate(self, data: str, **options: Any) -> Evaluation:
-        """Evaluate accuracy, confusion matrix, firing rates and times on the data set NAME:DIR.
+        """Evaluate a model on the data set NAME:DIR: accuracy, confusion matrix, firing rates and times.
 
         options    split="test", limit, out (a folder), batch, workers, ...: those of
                    runtime.core.measure.evaluate.evaluation.evaluate
@@ -168,7 +168,7 @@ class Model:
         )
 
     def predict(self, *paths: str | Path, **options: Any) -> Predicted:
-        """Predict labels for recordings without labels, given as files or folders.
+        """Predict the class labels of recordings with a model, given as files or folders.
 
         options    out, min_margin, sensor, ...: see `plif predict --help`
 
@@ -177,7 +177,7 @@ class Model:
         return _command_function(self.predict)(self.opened(), paths, **options)
 
     def stream(self, source: str | Source | Sequence[str | Source], **options: Any) -> Run:
-        """Stream events through the model and return a Run that yields decisions.
+        """Stream camera events through the model and return a Run, an iterator over its decisions.
 
         Iterate over the Run once. Its summary() is the account of all events.
 
@@ -188,11 +188,11 @@ class Model:
         return self.opened().stream(source, **options)
 
     def session(self, streams: int = 1) -> Session:
-        """Open a session: the membranes of `streams` streams from reset, with step, run, reset, snapshot, restore."""
+        """Open a session of a model: membranes of `streams` streams; it can step, run, reset, snapshot, restore."""
         return self.opened().session(streams)
 
     def bench(self, *paths: str | Path, **options: Any) -> list[Measurement]:
-        """Measure latency and throughput of a step of this artifact and of other artifacts; return a row for each.
+        """Measure latency and throughput of a step of this artifact, beside other artifacts; return a row for each.
 
         options    engine, streams, seconds, threads, data, ...: see `plif bench --help`
         """
@@ -201,7 +201,7 @@ class Model:
 
 
 def _import_name(module: str, name: str) -> Any:
-    """Import a module now and return one of its names.
+    """Import a module only now that it is needed, and return one of its functions or classes by name.
 
     Raises MissingExtra if a library that the module needs is not installed.
     """
@@ -216,7 +216,7 @@ def _import_name(module: str, name: str) -> Any:
 
 
 def _command_function(method: Callable[..., object]) -> Any:
-    """Return the function behind a method of Model that a command part supplies under the same name.
+    """Return the function behind a method of Model, which a plug-in part supplies as a command of that name.
 
     Raises PlifError if the part was removed.
     """

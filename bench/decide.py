@@ -55,8 +55,8 @@ from runtime.observers.calibrate.labels import (
     GestureScore,
     Labels,
     Span,
+    count_false_labels,
     decide_labels,
-    false_labels,
     poisson_interval,
     run_feed,
     score_gesture,
@@ -185,7 +185,7 @@ def measure_level(
     answered, waited, idle = 0, 0, []
 
     def false(one: Seen, labels: Labels, where: list[Span] | None) -> FalseLabels:
-        return false_labels(getattr(labels, level), one.steps.frames, len(model.classes), other, where)
+        return count_false_labels(getattr(labels, level), one.steps.frames, len(model.classes), other, where)
 
     other, numbers = find_other_class(model.classes), {name: i for i, name in enumerate(model.classes)}
     for one, labels in zip(positive, said, strict=True):

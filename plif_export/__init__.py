@@ -17,12 +17,12 @@ import runtime  # noqa: F401  # first: it switches off the telemetry of librarie
 from runtime.core.parts import load_from_parts
 
 if TYPE_CHECKING:
-    from plif_export.core.pipeline import Exported, ParityFailed, export
+    from plif_export.core.pipeline import Exported, ParityError, export
     from plif_export.core.proof.report import Report
     from plif_export.core.verification import verify
 
 _HOMES = {
-    "pipeline": ("export", "Exported", "ParityFailed"),
+    "pipeline": ("export", "Exported", "ParityError"),
     "verification": ("verify",),
     "proof.report": ("Report",),
 }
@@ -39,7 +39,7 @@ REQUIRES, EXTRA = ("torch", "onnx", "onnxruntime"), "cpu,export"
 
 __all__ = [
     "Exported",
-    "ParityFailed",
+    "ParityError",
     "Report",
     "export",
     "verify",

@@ -23,7 +23,7 @@ from runtime.core.events.framing import Framing
 
 
 class HasShape(Protocol):
-    """A tensor or an array of which only the shape is used."""
+    """The type of any tensor or array of which only the shape is used."""
 
     @property
     def shape(self) -> Sequence[int]: ...
@@ -32,7 +32,7 @@ class HasShape(Protocol):
 def check_arguments(
     options: ExportOptions, math: str, source: TrainedModel, target: Target, example_input: HasShape | None
 ) -> None:
-    """Refuse options that do not fit the model, the target or each other, at the first conflict.
+    """Refuse options of an export that conflict with the model, the target or each other, at the first conflict.
 
     example_input [B, ...]: only its shape is used. Raises PlifError.
     """

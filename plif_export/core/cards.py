@@ -37,7 +37,7 @@ def find_flush_effect(graph: Graph) -> str | None:
 
 
 def can_check_flushing() -> bool:
-    """Return whether a part can analyse the flushing of subnormal numbers; without it they are kept."""
+    """Return whether an installed plug-in part can tell what flushing subnormal numbers to zero changes."""
     return load_from_parts("checks", "flushing") is not None
 
 
@@ -52,7 +52,7 @@ def make_card(
     batch: int | None,
     source_sha256: str | None,
 ) -> Card:
-    """Build the card of an artifact of `graph` (after all passes).
+    """Build the metadata card of an artifact exported from `graph` (after all graph passes).
 
     It has no parity result yet: "parity" is "not run".
     """
@@ -99,7 +99,7 @@ def make_card(
 
 
 def _time_constant(alpha: np.ndarray | None) -> float | list[float] | None:
-    """Return the time constant 1 / alpha: one number, one per channel, or None for neurons without leak."""
+    """Return the time constant 1 / alpha of a neuron layer: one number, one per channel, or None without leak."""
     if alpha is None or not np.all(alpha):
         return None
     tau = 1.0 / np.asarray(alpha).astype(np.float64)
@@ -107,13 +107,13 @@ def _time_constant(alpha: np.ndarray | None) -> float | list[float] | None:
 
 
 def _common_or_by_layer(graph: Graph, attribute: str) -> object:
-    """Return an attribute of all neurons: one value if all are equal, else {layer: value}."""
+    """Return an attribute of all neuron layers for the card: one value if all are equal, else {layer: value}."""
     values = {n.layer: n.attrs[attribute] for n in graph.neurons}
     return next(iter(values.values())) if len(set(values.values())) == 1 else values
 
 
 def set_card(proto: onnx.ModelProto, card: Card) -> None:
-    """Store the card and its digest in an ONNX file.
+    """Store the metadata card and its digest (content hash) in an ONNX file.
 
     The initial state values are stored as separate metadata, for programs that read no JSON.
     """
@@ -124,7 +124,7 @@ def set_card(proto: onnx.ModelProto, card: Card) -> None:
 
 
 def collect_provenance(model: object, metadata: Mapping[str, str]) -> dict[str, object] | None:
-    """Return the provenance of a network for its card: its training record and `--metadata KEY=VALUE`.
+    """Return the provenance of a network for its card: its training record and the `--metadata KEY=VALUE` texts.
 
         data, samples, accuracy, interval    the test set of the training, and the 95 % interval of the accuracy
         simulated                            the simulated share of the data
@@ -151,7 +151,7 @@ def collect_provenance(model: object, metadata: Mapping[str, str]) -> dict[str, 
 
 
 def _read_training_record(model: object) -> dict[str, object]:
-    """Return the training record of a model.pt: data set, accuracy, command."""
+    """Return data set, accuracy and command from the training record of a model.pt, for an artifact's card."""
     if not isinstance(model, str | Path) or detect_kind(Path(model)).name != "model":
         return {}
     try:

@@ -9,7 +9,7 @@ GraphNode = TypeVar("GraphNode")
 
 
 def strong_components(needs: Mapping[GraphNode, Sequence[GraphNode]]) -> Iterator[list[GraphNode]]:
-    """Yield the strongly connected components of a directed graph, each after those that it depends on.
+    """Yield the strongly connected components of a directed graph, each after the ones that it depends on.
 
     needs  {node: the nodes that it depends on}; components and their nodes keep this order as far as possible
     A node on no cycle is a component by itself. Tarjan 1972, without recursion.

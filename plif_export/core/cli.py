@@ -19,7 +19,7 @@ CODE = "my_module.py:NAME, a module or what makes one: code, which is run"
 
 
 class ProofOptions(OptionRecord):
-    """The model that an artifact is proved against."""
+    """The command-line option for the PyTorch model that an artifact is proved against."""
 
     against: Path = option(f"The model.pt, state_dict or NIR file it was made from, or {CODE}.")
 
@@ -30,14 +30,14 @@ def export(
     options: ExportOptions,
     output: Output,
 ) -> None:
-    """Write an artifact next to the model, prove it against PyTorch, and print the next commands."""
-    from plif_export.core.pipeline import ParityFailed
+    """Export a model: write an artifact next to it, prove it against PyTorch, and print the next commands."""
+    from plif_export.core.pipeline import ParityError
     from plif_export.core.pipeline import export as run
 
     try:
         with redirect_stdout(sys.stderr):  # the output of the model's own code must not mix with the result
             exported = run(model, to.path, **vars(options))
-    except ParityFailed as failure:
+    except ParityError as failure:
         if output.as_json:
             print_json({"path": None, "sha256": None, "bytes": 0, "seconds": None, "verify": failure.report.to_dict()})
         raise
@@ -92,7 +92,7 @@ def verify(
     gate_options: GateOptions,
     output: Output,
 ) -> None:
-    """Parity with the PyTorch model, spike by spike; exit code 1 when it fails."""
+    """Verify an artifact against the PyTorch model, spike by spike; exit code 1 when they differ."""
     from plif_export.core.verification import load_samples
     from plif_export.core.verification import verify as run
 

@@ -25,14 +25,14 @@ FORMS = "".join(
 
 
 def _parse_sizes(option_name: str, value: Any) -> tuple[int, ...] | None:
-    """Parse sizes: "2,34,34" -> (2, 34, 34)."""
+    """Parse the text of an input shape into numbers: "2,34,34" -> (2, 34, 34)."""
     if isinstance(value, str):
         return parse_list(option_name, value.lower().replace("x", ","), integer_parser(1), example="2,34,34")
     return None if value is None else tuple(int(size) for size in value)
 
 
 def _parse_names(option_name: str, value: Any) -> tuple[str, ...] | None:
-    """Parse names: "cat, dog" -> ("cat", "dog")."""
+    """Parse a text of class names into a tuple: "cat, dog" -> ("cat", "dog")."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
@@ -51,7 +51,7 @@ def _parse_settings(option_name: str, value: Any) -> dict[str, str]:
 
 
 def _parse_metadata(option_name: str, value: Any) -> dict[str, str]:
-    """Parse metadata: ["author=A. Author", "licence=MIT"] -> {"author": "A. Author", "licence": "MIT"}."""
+    """Parse --metadata texts into a dict: ["licence=MIT"] -> {"licence": "MIT"}."""
     if isinstance(value, Mapping):
         return {str(key): str(text) for key, text in value.items()}
     metadata: dict[str, str] = {}
@@ -74,7 +74,7 @@ def _parse_framing(option_name: str, value: Any) -> str | None:
 
 
 class LayerOptions(OptionRecord):
-    """Options that describe the layers of a file that does not describe them itself."""
+    """Options that describe the layers of a model file that lacks such a description."""
 
     network: str | None = option("A preset or a notation string: the layers of a bare state_dict.", default=None)
     shape: tuple[int, ...] | None = option(
@@ -97,13 +97,13 @@ class TargetOptions(OptionRecord):
 
 
 class ProofRequirements(ExtensibleOptions, by="proof"):
-    """Options that set the requirements of a proof."""
+    """Options that set how much an export proof must show before it passes."""
 
     require_tested: bool = option("Fail where nothing makes a layer fire.", default=False)
 
 
 class CallerFacts(LayerOptions):
-    """Options that describe a model with a file or module that does not describe itself; None if not given.
+    """Options by which the user describes a model whose file or module lacks a description; None if not given.
 
     output  of a live module with a forward that returns several tensors: the index of the exported one, from 0
     """
@@ -139,7 +139,7 @@ class CallerFacts(LayerOptions):
                 raise PlifError(f"--T {self.T}: expected 1 to {MAX_STEPS} time-steps")
 
     def refuse_with_card(self) -> None:
-        """Refuse options that repeat the card of a model. Raises PlifError."""
+        """Refuse options that state what a model's metadata card states already. Raises PlifError."""
         for name in ("classes", "class_order", "framing", "kind", "shape", "neuron"):
             if getattr(self, name):
                 flag = f"--{name.replace('_', '-')}"
@@ -190,7 +190,7 @@ class ExportOptions(TargetOptions, CallerFacts, ProofRequirements):
 
 
 class VerifyOptions(CallerFacts, ProofRequirements):
-    """All options of a proof (`plif verify`)."""
+    """All options of the command `plif verify`, which proves an existing artifact."""
 
     seed: int | None = option("Of the synthetic input; drawn, and said, when not given.", default=None, least=0)
     steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)
@@ -204,13 +204,13 @@ class VerifyOptions(CallerFacts, ProofRequirements):
 
 
 class ProofSamples(OptionRecord):
-    """Options that prove an artifact on recordings in place of synthetic input."""
+    """Options to prove an artifact on real recordings in place of synthetic input."""
 
     data: str | None = option("NAME:DIR: prove it on recordings instead of synthetic input.", default=None)
     limit: int = option("How many samples of --data.", default=4, least=1)
 
 
 class Destination(OptionRecord):
-    """The option for the path of the exported artifact."""
+    """The command-line option for the path of the exported artifact."""
 
     path: Path | None = option("Where to; beside the model when not given.", "-o", "--output", default=None)

@@ -38,7 +38,7 @@ from runtime.native import flush_subnormals
 
 @dataclass
 class Exported:
-    """The result of an export; `verify` is None if no proof was requested."""
+    """The result of an export: the written artifact and its report; `verify` is None if no proof was requested."""
 
     path: Path
     sha256: str
@@ -76,7 +76,7 @@ class Exported:
 def export(
     model: str | Path | Module, path: str | Path | None = None, example_input: HasShape | None = None, **options: Any
 ) -> Exported:
-    """Write an artifact and its report, after the parity gate passed.
+    """Export a model: write an artifact and its report, after the artifact passed its parity proof.
 
     model          a model.pt, a SpikingJelly state_dict (with `network`), a NIR file, or a live nn.Module: a
                    plif_train.Network, or any other with layers of torch.nn, SpikingJelly, snnTorch or Norse; or
@@ -156,7 +156,7 @@ def export(
 def plan_export(
     graph: Graph, facts: ModelFacts, chosen: ExportOptions, target: Target, name: str, sha256: str | None = None
 ) -> tuple[Graph, Card]:
-    """Run the passes for a target and return the graph that it gets, and its card.
+    """Transform a model's graph for an export target; return the resulting graph and its metadata card.
 
     `target.check` gets both. name, sha256: of the file, for messages and the card.
     """
@@ -179,12 +179,12 @@ def plan_export(
 def _require_passed(report: Report, path: Path) -> None:
     if not report.passed:
         older_file = "; the older file of this name is as it was" if path.exists() else ""
-        raise ParityFailed(f"{path.name}: {report.sentence()}; nothing was written{older_file}", report)
+        raise ParityError(f"{path.name}: {report.sentence()}; nothing was written{older_file}", report)
 
 
 @dataclass(frozen=True)
 class ProvedArtifact:
-    """An artifact that passed the gate, for the parts that write a file next to it.
+    """An artifact that passed its parity proof, given to plug-in parts that write a file next to it.
 
     graph  after all passes;  model: the graph as it was read
     """
@@ -200,8 +200,8 @@ class ProvedArtifact:
     seed: int
 
 
-class ParityFailed(CheckFailed):
-    """The error of an artifact that did not pass the gate; `report` lists the differences."""
+class ParityError(CheckFailed):
+    """The error of an artifact that differs from its model in the parity proof; `report` lists the differences."""
 
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)

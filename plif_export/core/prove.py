@@ -37,7 +37,7 @@ Hearer: TypeAlias = tuple[Part, Mapping[str, object]]
 
 @dataclass(frozen=True)
 class Proof:
-    """A proof that passed, for the parts that hear "proof".
+    """A proof that an artifact passed, given to plug-in parts that listen for proofs and may add checks.
 
     subject    the engine, or the ONNX file without an engine
     file       the ONNX file if the subject is an engine
@@ -71,7 +71,7 @@ def prove(
     require_tested: bool = False,
     heard_by: Sequence[Hearer] = (),
 ) -> Report:
-    """Prove an artifact against a model: run the gate on inputs, or on the default stimulus from random states.
+    """Prove that an artifact equals its model: run both on given inputs, or on a default stimulus.
 
     inputs  [T, B, C, H, W] float32: B streams, from reset; without them membranes start anywhere below the threshold
     proto   the ONNX file to cut into layers; None for an artifact that is no ONNX file: then `opened` alone is judged
@@ -134,7 +134,7 @@ def prove(
 
 
 def expected_export(source: TrainedModel, card: Card) -> tuple[Graph, Card]:
-    """Return the graph and the card that an export of the model gives with the choices of a card.
+    """Return the graph and the metadata card that exporting the model again gives, with a card's choices.
 
     The choices are form, precision and math.
     """
@@ -156,7 +156,7 @@ def expected_export(source: TrainedModel, card: Card) -> tuple[Graph, Card]:
 
 
 def _draw_stimulus(facts: ModelFacts, card: Card, steps: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the default input of a proof: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
+    """Make the random default input of a proof: [T, B, C, H, W] float32, T at least `steps`, in whole calls."""
     streams, call_steps = card["batch"] or PARITY_STREAMS, card["T"] if card["form"] == "unrolled" else 1
     steps = -(-steps // call_steps) * call_steps
     if facts.kind == "static":  # one image is the input of all steps of a call

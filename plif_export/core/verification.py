@@ -55,7 +55,7 @@ MOST_DIFFERENCES = 100  # in a report; the first fails it
 @with_fields(VerifyOptions)
 @flush_subnormals(False)
 def verify(artifact: str | Path, model: str | Path | Module, inputs: object = None, **options: Any) -> Report:
-    """Verify that an existing artifact equals a model: structure, parity gate, and digest.
+    """Verify that an existing artifact equals a model, by its structure, a parity proof, and its digest.
 
     inputs  [T, B, C, H, W] from reset; None draws event-like ones (or images), from a non-zero start state
     options steps=, engine=, ...: the fields of VerifyOptions (plif_export/core/options.py). An engine is proved too,
@@ -137,7 +137,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         report.fail(find_part_layer(changed[0], card), 0, describe_changes(changed))
     if (
         report.failed_at is not None and source_name is not model  # a network built by code
-        and load_from_parts("readers", "other_weights")(model, resolve_network(source_name))
+        and load_from_parts("readers", "have_different_weights")(model, resolve_network(source_name))
     ):  # fmt: skip
         report.failed_at["what"] += (
             f"; {source_name} makes other weights each time: load them from a file, or set a seed"
@@ -148,7 +148,7 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
 def export_again(
     artifact: Path, card: Card, source: TrainedModel, target: Target, folder: Path
 ) -> tuple[ExportJob, Iterator[Difference]]:
-    """Export the model again with the choices of a card, into `folder`, and compare with the existing artifact.
+    """Export the model again with the choices in an artifact's card, into `folder`, and compare both artifacts.
 
     Returns the export job and the differences, which are read while the folder exists.
     """
@@ -173,13 +173,13 @@ def export_again(
 def _compare_artifacts(
     target: Target, artifact: tuple[Path, Card], expected: tuple[Path, Card]
 ) -> Iterator[Difference]:
-    """Yield the differences of two artifacts and their cards; files are read only as needed."""
+    """Yield the differences of two artifacts and their metadata cards; files are read only as needed."""
     yield from compare_cards(artifact[1], expected[1])
     yield from find_differences(target.normalized_contents(*artifact), target.normalized_contents(*expected))
 
 
 def read_settings(card: Card, artifact: Path) -> dict[str, str]:
-    """Return the target options with which an artifact was exported."""
+    """Return the `--set` options of the target with which an artifact was exported."""
     settings = card.get("options", {})
     if not isinstance(settings, dict) or not all(isinstance(text, str) for text in settings.values()):
         raise PlifError(f"{artifact}: its card's options are no texts by their names; export it again")
@@ -189,7 +189,7 @@ def read_settings(card: Card, artifact: Path) -> dict[str, str]:
 def _list_unproved(
     card: Card, source: TrainedModel, own_T: int, target: Target, verify_options: VerifyOptions
 ) -> Iterator[str]:
-    """Yield the fields and structure of an artifact that were compared with nothing."""
+    """Yield what a verification could compare with nothing: fields of an artifact's card, or its structure."""
     foreign = target.unreproducible(card)
     if verify_options.structure == "ignored":
         yield "structure"
@@ -212,7 +212,7 @@ def _list_unproved(
 def _list_unconfirmed(
     card: Card, expected: Card, recorded: Mapping[str, object], report: Report, default_input: bool
 ) -> Iterator[str]:
-    """Yield the statements of an artifact about the day of its export that the proof does not confirm.
+    """Yield an artifact's statements about its export (versions, provenance) that a new proof cannot confirm.
 
     expected  the card of an export of today;  recorded: the model's own provenance record
     default_input  whether this proof took the input of an export
@@ -243,7 +243,7 @@ def _list_unconfirmed(
 def _open_for_gate(
     artifact: Path, target: Target, card: Card, job: ExportJob, engine: str | None, skip_checks: bool
 ) -> tuple[onnx.ModelProto | None, Model | Subject | None]:
-    """Open an artifact for the gate: as an ONNX file to cut into layers, and as a model to run.
+    """Open an artifact for its parity proof: as an ONNX file to cut into layers, and as a model to run.
 
     skip_checks  open it even if `load` refuses it
     """
@@ -261,7 +261,7 @@ def _open_for_gate(
 
 
 def load_samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:
-    """Return the first samples of a data set as the inputs of a parity check: float32 [T, B, C, H, W], B samples."""
+    """Return the first samples of a data set as input of a parity proof: float32 [T, B, C, H, W], B samples."""
     from runtime.core.data import open_dataset
     from runtime.core.events.framing import resolve_framing
 

@@ -37,7 +37,7 @@ def train(
     on_epoch: Callable[[Epoch], None] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Train a network, write its best epoch to `out`, and return the training record of the card.
+    """Train a network, write its best epoch to the file `out`, and return the record of the training.
 
     The record has accuracy, rates, taus, ...
 
@@ -86,7 +86,7 @@ def create_job(
     is_text: bool = False,
     **fields: Any,
 ) -> TrainingJob:
-    """Create the training job that the words and options of `plif train` describe.
+    """Create the training job that the words and options of the command `plif train` describe.
 
     The recipe is that of the words, or of the model options.like, with some keys changed.
 
@@ -109,7 +109,7 @@ def create_job(
 
 
 def _format_command(words: Sequence[RecipeSource], options: TrainingOptions, keys: Mapping[str, Any]) -> str:
-    """Return the `plif train` command of a job, without the folders of this machine.
+    """Return the `plif train` command that repeats a training job, without the folders of this machine.
 
     Folder names tell the reader of a card nothing.
     """

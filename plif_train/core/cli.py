@@ -23,7 +23,7 @@ _PRESETS = "mnist fashion-mnist cifar10 nmnist cifar10-dvs dvs128-gesture"
 
 
 def _make_key_options() -> type[OptionRecord]:
-    """Return an option record with the recipe keys that are options of `plif train`.
+    """Return an option class with the recipe keys that are options of `plif train`, such as --lr.
 
     The value None means that the option was left out.
     """
@@ -55,7 +55,7 @@ def _print_keys() -> None:
 
 
 class RecipeOptions(OptionRecord):
-    """Options of `plif train` for recipe keys that have no option."""
+    """The options of `plif train` that set recipe keys without an option of their own (--set KEY=VALUE)."""
 
     settings: list[str] | None = option(
         "Any key of a recipe; several times.", "--set", default=None, metavar="KEY=VALUE"
@@ -74,7 +74,7 @@ def _check_words(words: list[str] | None) -> list[str] | None:
 
 
 def _parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """Parse KEY=VALUE texts into a dict: ["clip_norm=1"] -> {"clip_norm": "1"}."""
+    """Parse the KEY=VALUE texts of --set into a dict: ["clip_norm=1"] -> {"clip_norm": "1"}."""
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -25,7 +25,7 @@ def key(
     flag: bool = False,
     free: bool = False,
 ) -> Any:
-    """Declare a recipe key as a dataclass field with its default, help text and allowed values.
+    """Declare a recipe key (a setting of a training) as a dataclass field with its default, help text and values.
 
     choices, least, above, most    the allowed values
     split                          the separator between several values in a text

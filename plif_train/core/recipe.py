@@ -32,7 +32,7 @@ _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true 
 
 
 def _add_keys_of_parts(recipe_class: type) -> type:
-    """Add the recipe keys of the parts in plif_train/hooks to a recipe class, behind its own keys."""
+    """Add the recipe keys that the plug-in parts in plif_train/hooks declare to a recipe class, behind its own."""
     for keys in load_part_options("hooks").values():
         for name, kind in get_type_hints(keys).items():
             recipe_class.__annotations__ = {**recipe_class.__annotations__, name: kind}
@@ -100,11 +100,11 @@ class Recipe:
             raise PlifError(f"precision fp16 trains on a GPU only, not on {self.device}; use bf16 or fp32")
 
     def lr_at(self, epoch: int) -> float:
-        """Return the learning rate in an epoch, counted from 0: a cosine with a half period of t_max epochs."""
+        """Return a recipe's learning rate in an epoch, counted from 0: a cosine with a half period of t_max epochs."""
         return self.lr * (1 + math.cos(math.pi * epoch / (self.t_max or self.epochs))) / 2
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the keys of the recipe that have a value, for a card or a TOML file.
+        """Return the keys of a training recipe that have a value, for a metadata card or a TOML file.
 
         The device is left out, because it belongs to a machine.
         """
@@ -154,7 +154,7 @@ def read_value(name: str, raw: Any, context: str = "", is_text: bool = False) ->
 
 
 def _read_one_value(name: str, value: Any, is_text: bool) -> Any:
-    """Return one value of a recipe key in its type, or None if its type or range is wrong."""
+    """Return one value of a recipe key converted to the key's type, or None if its type or range is wrong."""
     kind, limits = get_key_type(name)[0], KEYS[name].metadata
     try:
         if is_text and kind is not str and isinstance(value, str):
@@ -187,7 +187,7 @@ def describe_values(name: str) -> str:
 
 
 def replace_keys(recipe: Recipe, changes: Mapping[str, Any], context: str = "", is_text: bool = False) -> Recipe:
-    """Return a copy of a recipe with new values for some keys.
+    """Return a copy of a training recipe with new values for some keys.
 
     `context` begins the PlifError for a value that a key cannot have.
     """
@@ -235,7 +235,7 @@ def is_recipe(word: Any) -> bool:
 
 
 def read_recipe(source: Recipe | Mapping[str, Any] | str | Path) -> Recipe:
-    """Read a training recipe from a TOML file, the name of a shipped recipe, or a map.
+    """Read a training recipe from a TOML file, from the recipe shipped under a name, or from a dict.
 
     Raises PlifError, in one line, for any other source.
     """

@@ -53,7 +53,7 @@ def load(path: str | Path, engine: str = OpenOptions.engine, **options: Any) -> 
 
 
 def open_unverified(path: Path, card: Card, engine: str, options: EngineOptions) -> Model:
-    """Open an artifact without comparing its digest.
+    """Open an artifact without checking the digest (hash of its contents) that its card holds.
 
     `plif verify` uses it, since it must judge changed artifacts, too.
     """
@@ -89,14 +89,14 @@ class Model(OpenModel):
     options: EngineOptions = field(default_factory=EngineOptions)
 
     def session(self, streams: int = 1) -> Session:
-        """Return a session of some streams, from reset: their membranes, step, run, reset, snapshot, restore."""
+        """Return a session of a model, from reset: the membranes of `streams` inputs, which are stepped together."""
         return open_session(self, streams)
 
     @with_fields(StreamOptions)
     def stream(
         self, source: str | Source | Sequence[str | Source], *, observers: Sequence[Observer] = (), **options: Any
     ) -> Run:
-        """Return a run: an iterator over the decisions about one source of events or several; use it once.
+        """Return a run of a model: an iterator over the decisions about one source of events or several; use it once.
 
         source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source,
                    or a list of these

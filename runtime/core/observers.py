@@ -83,7 +83,7 @@ def add_external_options() -> bool:
 
 
 def find_recorder(source: object) -> Part | None:
-    """Return the observer that recorded a folder, by the file that marks it; None for other sources."""
+    """Return the observer part that recorded a folder, by the file that marks it; None for other sources."""
     for part in find_parts("observers").values():
         with suppress(OSError, ValueError):
             if part.holds and isinstance(source, str) and Path(source, part.holds).is_file():
@@ -109,7 +109,7 @@ class ExtensibleOptions(OptionRecord):
         super().__init__(**values)
 
     def select_observers(self, subject: str, always: bool = False) -> Iterator[tuple[Part, dict[str, Any]]]:
-        """Yield each observer part that must be called for a subject, with the values of its options.
+        """Yield each observer (plug-in part) that must be called for a subject, with the values of its options.
 
         An observer without options is always called; one with options only if one of them is given, or if `always` is
         set.
@@ -124,11 +124,11 @@ class ExtensibleOptions(OptionRecord):
                 yield part, values
 
     def get_part_options(self, part: Part) -> dict[str, Any]:
-        """Return the values that this record has for the options of a part, by name."""
+        """Return the values that an option record has for the options of a plug-in part, by name."""
         return {entry.name: vars(self).get(entry.name, entry.default) for entry in _list_part_options(part)}
 
     def call_observers(self, subject: str, *arguments: object, always: bool = False) -> list[Any]:
-        """Call the `hear` function of each active observer part, and return the objects that they create."""
+        """Call the `hear` function of each active observer (plug-in part); return the objects that they create."""
         return [
             entry
             for part, values in self.select_observers(subject, always)
@@ -137,7 +137,7 @@ class ExtensibleOptions(OptionRecord):
 
 
 def _add_options(record: type[ExtensibleOptions], part: Part) -> None:
-    """Add the options of a part as fields to an option record and to all its subclasses."""
+    """Add the options of a plug-in part as fields to an option record and to all its subclasses."""
     types = get_type_hints(part.load(part.options)) if part.options else {}
     declared = {entry.name: entry for entry in _list_part_options(part)}
     record.__annotations__ = {**record.__annotations__, **{name: types[name] for name in declared}}

@@ -89,12 +89,12 @@ class Part:
     page: str = ""
 
     def load(self, reference: str) -> Any:
-        """Import an object of the part: "name" of its package, or "module:name" of a module in it."""
+        """Import an object of a plug-in part: "name" of its package, or "module:name" of a module in it."""
         module, _, name = reference.rpartition(":")
         return getattr(import_module(f"{self.module}.{module}" if module else self.module), name)
 
     def find_missing(self) -> str | None:
-        """Return the first required module that is not installed; None if all are installed."""
+        """Return the first module that a plug-in part requires but that is not installed; None if all are there."""
         return next((module for module in self.requires if find_spec(module) is None), None)
 
 
@@ -112,7 +112,7 @@ def find_parts(kind: str) -> Mapping[str, Part]:
 
 @cache
 def third_party_parts(kind: str) -> Mapping[str, Part]:
-    """Return {name: part} of the parts of a kind that third-party packages register."""
+    """Return {name: part} of the plug-in parts of a kind that third-party packages register."""
     from importlib.metadata import entry_points  # this import takes ten milliseconds
 
     parts = {}
@@ -132,12 +132,12 @@ def index_by_name(parts: Mapping[str, Part]) -> dict[str, Part]:
 
 
 def find_part(kind: str, name: str) -> Part | None:
-    """Return the part that offers a name, built-in or third-party; None if there is none."""
+    """Return the plug-in part that offers a name, built-in or third-party; None if there is none."""
     return index_by_name(find_parts(kind)).get(name) or index_by_name(third_party_parts(kind)).get(name)
 
 
 def load_from_parts(kind: str, name: str) -> Any:
-    """Import the object that a part offers under a name in its GIVES; None if no part does."""
+    """Import the object that a plug-in part offers under a name in its GIVES; None if no part does."""
     for part in find_parts(kind).values():
         if name in part.gives:
             return part.load(part.gives[name])
@@ -145,7 +145,7 @@ def load_from_parts(kind: str, name: str) -> Any:
 
 
 class Registry(Mapping[str, T]):
-    """Objects by name, from the core and from the parts of one kind.
+    """A registry of objects by name, from the core and from the plug-in parts of one kind.
 
     A part registers the objects for its NAMES when its module is imported, at the first look-up of one of them.
     """
@@ -167,7 +167,7 @@ class Registry(Mapping[str, T]):
 
 
 def load_part_options(kind: str) -> dict[str, type[OptionRecord]]:
-    """Return {part: its option record} of the parts of a kind that have options."""
+    """Return {part: its option record} of the plug-in parts of a kind that have options."""
     return {part.name: part.load(part.options) for part in find_parts(kind).values() if part.options}
 
 

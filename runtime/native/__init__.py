@@ -66,7 +66,7 @@ class Op(c.Structure):
 
 
 class Buffer(c.Structure):
-    """The C structure of a block of memory that operations may point into."""
+    """The C structure of a block of memory that event-engine operations may point into."""
 
     _fields_ = (("at", c.c_void_p), ("bytes", c.c_int64))
 
@@ -85,7 +85,7 @@ class Program(c.Structure):
 
 
 class Call(c.Structure):
-    """The C structure of one call: the addresses and strides of its arrays."""
+    """The C structure of one event-engine call: the addresses and strides of its arrays."""
 
     _fields_ = (
         *((name, c.c_void_p) for name in ("x", "y", "v", "v_next", "rates", "owed", "v_stride")),
@@ -95,13 +95,13 @@ class Call(c.Structure):
 
 
 class CallSizes(c.Structure):
-    """The C structure of the sizes, in floats, of the arrays of a call."""
+    """The C structure of the sizes, in floats, of the arrays of an event-engine call."""
 
     _fields_ = (("x", c.c_int64), ("y", c.c_int64), *((name, c.c_void_p) for name in ("v", "v_next", "rates")))
 
 
 def set_signatures(library: c.CDLL) -> c.CDLL:
-    """Set the argument and result types of the library's functions.
+    """Set the argument and result types of the native library's functions; return the library.
 
     Raise AttributeError where one of them is missing.
     """
@@ -112,7 +112,7 @@ def set_signatures(library: c.CDLL) -> c.CDLL:
 
 
 def find_library(pattern: str, layout_function: str, layout: int) -> c.CDLL | None:
-    """Find the library next to this file with structures of the sizes that Python expects; None if there is none.
+    """Find the native library in this folder whose structures have the sizes that Python expects; else None.
 
     Raise PlifError where PLIF_LIBRARY names another that does not fit.
     """
@@ -145,7 +145,7 @@ def count_cores() -> int:
 
 
 def processor_name() -> str:
-    """Return the name of the processor."""
+    """Return the model name of this machine's processor."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -186,7 +186,7 @@ def flush_subnormals(on: bool) -> Iterator[None]:
 
 
 def wrap_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a function of every step so that it runs in the mode of `flush_subnormals`."""
+    """Wrap a function that is called in every step so that it runs in the mode of `flush_subnormals`."""
     if not is_built():
         return run
     begin, end = library().plif_flush, library().plif_unflush
@@ -202,7 +202,7 @@ def wrap_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:
 
 
 def find_objection(check: str, *arguments: object) -> str | None:
-    """Return the objection of plif_program_check or plif_call_check to its arguments, in one line, or None."""
+    """Return why plif_program_check or plif_call_check refuses its arguments, in one line; None if it accepts."""
     text = c.create_string_buffer(300)
     return text.value.decode("ascii", "replace") if library()[check](*arguments, text, len(text)) else None
 
@@ -218,7 +218,7 @@ def cpu_paths(amx: bool = True) -> tuple[str, ...]:
 
 
 def choose_cpu_path(amx: bool = True) -> int:
-    """Choose the number of a CPU path: that of PLIF_CPU, else the fastest of this processor.
+    """Choose the number of a CPU path (instruction set): the environment's PLIF_CPU, else the fastest usable one.
 
     An empty PLIF_CPU names none.
     """

@@ -16,7 +16,7 @@ IDLE = -2
 
 
 class PlifNetwork(c.Structure):
-    """The C structure plif_network."""
+    """The C structure plif_network: a network's input size, classes, voters and T."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -27,7 +27,7 @@ class PlifNetwork(c.Structure):
 
 
 class PlifOptions(c.Structure):
-    """The C structure plif_options."""
+    """The C structure plif_options: the options of a native session, such as framing, decide and reset."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -39,7 +39,7 @@ class PlifOptions(c.Structure):
 
 
 class PlifDecision(c.Structure):
-    """The C structure plif_decision, with its size as of PLIF_DECISION."""
+    """The C structure plif_decision (a decision about one step), with its size as of PLIF_DECISION."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -55,7 +55,7 @@ class PlifDecision(c.Structure):
 
 
 class PlifFraming(c.Structure):
-    """The C structure Framing of framing.h; 0 stands for a number that is not given."""
+    """The C structure Framing of framing.h (how events become frames); 0 means that a number is not given."""
 
     _fields_ = (
         ("kind", c.c_int),
@@ -65,7 +65,7 @@ class PlifFraming(c.Structure):
 
 
 class PlifPacket(c.Structure):
-    """The C structure plif_packet."""
+    """The C structure plif_packet: a packet of events for a native session."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -77,7 +77,7 @@ class PlifPacket(c.Structure):
 
 
 class PlifInput(c.Structure):
-    """The C structure plif_input."""
+    """The C structure plif_input: one frame as network input, with its time span and event count."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -89,7 +89,7 @@ class PlifInput(c.Structure):
 
 
 class PlifTime(c.Structure):
-    """The C structure plif_time, with its size as of PLIF_TIME."""
+    """The C structure plif_time (a framer's clock and open frame), with its size as of PLIF_TIME."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -102,7 +102,7 @@ class PlifTime(c.Structure):
 
 
 class PlifAccount(c.Structure):
-    """The C structure plif_account, with its size as of PLIF_ACCOUNT."""
+    """The C structure plif_account (event counts by outcome), with its size as of PLIF_ACCOUNT."""
 
     _fields_ = (
         ("size", c.c_size_t),
@@ -114,7 +114,7 @@ class PlifAccount(c.Structure):
 
 
 class Decoding(c.Structure):
-    """The state of a decoder of fixed-size words, and its counts of words that could not be used.
+    """The C state of a decoder of fixed-size words, and its counts of words that could not be used.
 
     Its fields are those of the structure in formats/decoding.h.
     """
@@ -129,7 +129,7 @@ class Decoding(c.Structure):
 
     @classmethod
     def new(cls) -> Decoding:
-        """Create the decoder state at the beginning of a file."""
+        """Create the initial state of a decoder of fixed-size words."""
         return cls(last=-1, high=-1, row=-1, base=-1)
 
 
@@ -167,7 +167,7 @@ def library() -> c.CDLL:
 
 
 def check_status(status: Any, function: Any, arguments: object) -> Any:
-    """Check the result of a native function: a negative one is a mistake of the caller, which no file can cause."""
+    """Check the result of a native function; refuse a negative one: a mistake of the caller, not of a file."""
     if status < 0:
         raise ValueError(f"{function.__name__}: sizes that do not fit each other")
     return status
@@ -184,7 +184,7 @@ def encode_text(text: str) -> bytes:
 
 
 class NativeSession:
-    """A session of plif_session_for in libplif, which ends with this object.
+    """A native session (plif_session_for) of libplif, which is closed together with this object.
 
     Raise PlifError for options that are not understood, and where the native library is missing.
     """
@@ -192,7 +192,7 @@ class NativeSession:
     _handle: int | None = None
 
     def __init__(self, network: PlifNetwork, **options: object) -> None:
-        """Open the session. The options are the fields of plif_options; texts are str."""
+        """Open a native session of libplif; the options are the fields of plif_options, texts as str."""
         self._library = library()
         encoded = {name: encode_text(value) if isinstance(value, str) else value for name, value in options.items()}
         native_options = PlifOptions(c.sizeof(PlifOptions), threads=1, **{"total_events": -1, **encoded})
@@ -202,7 +202,7 @@ class NativeSession:
 
     @property
     def saved_state(self) -> np.ndarray:
-        """The complete state of the session, libplif's snapshot: uint8 [bytes].
+        """The complete state of a native session, libplif's snapshot: uint8 [bytes].
 
         Setting it to the state of another kind of session raises PlifError.
         """
@@ -212,7 +212,7 @@ class NativeSession:
 
     @saved_state.setter
     def saved_state(self, values: np.ndarray) -> None:
-        """Restore the session from its saved state, uint8 [bytes]."""
+        """Restore a native session from its saved state, uint8 [bytes]."""
         state = np.ascontiguousarray(values, np.uint8)
         if self._library.plif_restore(self._handle, state.ctypes.data, len(state)):
             raise last_error()

@@ -59,12 +59,12 @@ def make_view_tables(
 
 
 def time_us(text: str) -> int | None:
-    """Parse a time: '10ms' -> 10000; None unless it is a whole number of microseconds from 1 on."""
+    """Parse a time to us: '10ms' -> 10000; None unless it is a whole number of microseconds from 1 on."""
     return int(library().plif_time_us(encode_text(text))) or None
 
 
 def find_other_class(classes: Sequence[str]) -> int | None:
-    """Find the number of the class that stands for none of the others ("other", ..), or None."""
+    """Find the number of the class that means "none of the other classes", such as "other"; None without one."""
     number = int(library().plif_other_class(encode_names(classes), len(classes)))
     return None if number < 0 else number
 
@@ -105,5 +105,5 @@ def choose_answers(evidence: np.ndarray, possible: npt.ArrayLike = 1.0, margin: 
 
 
 def exit_lead(margin: float, voters: int, T: int) -> float:
-    """Return the lead in votes that ends a sample of T steps early."""
+    """Return the lead in votes of the first class over the second that ends a sample of T steps early."""
     return float(library().plif_exit_lead(margin, voters, T))

@@ -94,7 +94,7 @@ def test_what_a_file_cannot_do_it_says_in_one_line(folder: Path, tmp_path: Path)
         (lambda: unrolled.stream("sim:digits"), "use the step form: plif export --form step"),
         (lambda: unrolled.session().step(frame), "for single steps use the step form"),
         (lambda: unrolled.bench(), "plif eval times batches"),
-        (lambda: plif.load(folder / "model.onnx", sha256="00"), "not the file that was verified"),
+        (lambda: plif.load(folder / "model.onnx", sha256="00"), "the file is another one, or was changed"),
         (lambda: plif.load(folder / "absent.onnx"), "absent.onnx"),
     ):
         with pytest.raises(plif.PlifError, match=sentence) as error:

@@ -44,12 +44,12 @@ ZERO = (0.0, 0.0)
 
 
 class FlushEffect(Exception):
-    """The effect of flushed subnormal numbers on a network, in half a sentence; raised at the operation that shows it."""
+    """The error that tells, in half a sentence, how flushing subnormal numbers to zero can change a network."""
 
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """A bound on the error that flushing can cause in a value, or in each number of a tensor.
+    """A bound on the error that flushing subnormal numbers to zero can cause in a value or tensor.
 
     low, high: the range of the value, in both runs.
     unit: a power of two that the value is a multiple of; 0 if unknown. From TINY on, the value is never subnormal.
@@ -69,18 +69,18 @@ class Drift:
 
     @classmethod
     def from_numbers(cls, numbers: Array) -> Drift:
-        """Make the error bound of fixed parameters float32 [...]; a subnormal parameter is flushed itself."""
+        """Make the flushing-error bound (drift) of fixed parameters float32 [...], some of them perhaps subnormal."""
         flushed = bool(np.any((np.abs(numbers) < TINY) & (numbers != 0)))
         return cls(float(numbers.min()), float(numbers.max()), lowest_unit(numbers), {}, TINY * flushed, False, numbers)
 
     @property
     def is_exact(self) -> bool:
-        """True if the value is the same with and without flushing of subnormal numbers."""
+        """True if a value with an error bound is the same with and without flushing of subnormal numbers."""
         return not self.gains and self.moved == 0
 
     @property
     def max_error(self) -> float:
-        """The bound on the difference of a value with and without flushing of subnormal numbers."""
+        """The bound on the difference of a value between runs with and without flushing of subnormal numbers."""
         return sum(max_magnitude(gain) for gain in self.gains.values()) * LARGEST + self.moved
 
     @property
@@ -89,14 +89,14 @@ class Drift:
 
     @property
     def min_abs(self) -> float:
-        """The smallest absolute value that the value can have."""
+        """The smallest absolute value that a value with a known range and error bound can have."""
         if self.numbers is not None:
             return float(np.abs(self.numbers).min())
         return 0.0 if self.from_state else max(self.low, -self.high, 0.0)
 
     @cached_property
     def row_bounds(self) -> Interval:
-        """The bounds on the sums of negative and of positive weights in a row of fixed weights [O, ...]."""
+        """The lowest sum of negative weights, and highest sum of positive ones, of any row of weights [O, ...]."""
         assert self.numbers is not None
         flat = self.numbers.reshape(len(self.numbers), -1).astype(np.float64)
         return float(np.minimum(flat, 0).sum(1).min()), float(np.maximum(flat, 0).sum(1).max())
@@ -147,7 +147,7 @@ class Drift:
         return as_drift(operand) / self
 
     def _compare(self, operand: Operand) -> None:
-        """Refuse a comparison that may have another outcome if subnormal numbers are flushed."""
+        """Refuse a comparison whose outcome may change if subnormal numbers are flushed to zero."""
         b = as_drift(operand)
         if b is not self and not (self.is_exact and b.is_exact) and not (self - b).is_exact:
             raise FlushEffect("compares what may be subnormal with 0, with next to it, or with another such value")
@@ -167,7 +167,7 @@ def as_drift(value: Operand) -> Drift:
 def _make_drift(
     low: float, high: float, unit: float, gains: Mapping[str, Interval], moved: float, from_state: bool
 ) -> Drift:
-    """Make the error bound (drift) of the result of an operation.
+    """Make the bound on the error from flushed subnormal numbers (drift) of an operation's result.
 
     A multiple of a unit from TINY on is never flushed, and so the same in both runs.
     """
@@ -181,7 +181,7 @@ def _make_drift(
 def _scale_drift(
     x: Drift, scale: Callable[[Interval], Interval], factor: Drift, by: float = 0.0, terms: int = 1
 ) -> Drift:
-    """Return the error bound (drift) of a value times a factor, or of a sum of such products.
+    """Return the flushing-error bound (drift) of a value times a factor, or of a sum of such products.
 
     scale: interval -> the interval of the result. by: bound on the growth of sizes, if it is not the factor's size.
     terms: the number of products in the sum.
@@ -194,8 +194,8 @@ def _scale_drift(
     )
 
 
-def sum_products(x: Drift, rows: Interval, terms: int, factor: Drift) -> Drift:
-    """Return the error bound of a sum of products of a value with factors, as in a linear layer.
+def bound_product_sum(x: Drift, rows: Interval, terms: int, factor: Drift) -> Drift:
+    """Return the flushing-error bound (drift) of a sum of a value's products with factors, as in a linear layer.
 
     rows: bounds on the sums of the negative and of the positive factors. terms: the number of products.
     """
@@ -209,8 +209,8 @@ def sum_products(x: Drift, rows: Interval, terms: int, factor: Drift) -> Drift:
     return _scale_drift(x, scale, factor, rows[1] - rows[0], terms)
 
 
-def union_of(*values: Drift) -> Drift:
-    """Return the error bound of a value that is one of several values."""
+def bound_union(*values: Drift) -> Drift:
+    """Return the flushing-error bound (drift) of a value that equals one of several values."""
     names = {name: None for value in values for name in value.gains}
     gains = {name: join_intervals(*(value.gains.get(name, ZERO) for value in values)) for name in names}
     low, high = join_intervals(*((value.low, value.high) for value in values))
@@ -219,20 +219,20 @@ def union_of(*values: Drift) -> Drift:
 
 
 def _max_of(a: Drift, b: Drift) -> Drift:
-    return replace(union_of(a, b), low=max(a.low, b.low), high=max(a.high, b.high))
+    return replace(bound_union(a, b), low=max(a.low, b.low), high=max(a.high, b.high))
 
 
 def _min_of(a: Drift, b: Drift) -> Drift:
-    return replace(union_of(a, b), low=min(a.low, b.low), high=min(a.high, b.high))
+    return replace(bound_union(a, b), low=min(a.low, b.low), high=min(a.high, b.high))
 
 
 def _limit_slope(x: Drift, slope: float, low: float) -> Drift:
-    """Return the error bound of a function with at most the given slope, such as a sigmoid."""
+    """Return the flushing-error bound (drift) of a function with a limited slope, such as a sigmoid."""
     return replace(x * Drift(0.0, slope), low=low, high=1.0)
 
 
 def round_drift(x: Drift, step: float) -> Drift:
-    """Return the error bound of a value that is rounded to a whole number.
+    """Return the flushing-error bound (drift) of a value that is rounded to a whole number.
 
     step: the smallest |x| at which the rounded value changes.
     """
@@ -248,7 +248,7 @@ def _require_exact(x: Drift, name: str) -> Drift:
 
 
 def _exp_drift(x: Drift) -> Drift:
-    """Return the error bound of e^x.
+    """Return the flushing-error bound (drift) of e^x, where x is a bounded value.
 
     An error of x below a rounding of 1 changes e^x by less than one rounding.
     """
@@ -267,7 +267,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "Max": _max_of,
     "Relu": lambda a: _max_of(a, as_drift(0.0)),
     "Clip": lambda a, low, high: _min_of(_max_of(a, low), high),
-    "Abs": lambda a: replace(union_of(a, a * -1), low=max(a.low, -a.high, 0.0)),
+    "Abs": lambda a: replace(bound_union(a, a * -1), low=max(a.low, -a.high, 0.0)),
     "Identity": lambda a: a,
     "Round": lambda a: round_drift(a, 0.5),
     "Floor": lambda a: round_drift(a, 0.0),
@@ -290,7 +290,7 @@ def _floor_power_of_two(value: float) -> float:
 
 
 def find_reciprocal_unit(most: float) -> float:
-    """Return a power of two that all quotients of whole numbers by numbers up to `most` are multiples of."""
+    """Return a power of two of which each float32 quotient n / m of whole numbers, m up to `most`, is a multiple."""
     return _floor_power_of_two(1 / most) * DIGITS
 
 

@@ -20,12 +20,12 @@ from plif_export.checks.subnormals.drift import (
     Interval,
     Operand,
     as_drift,
+    bound_product_sum,
+    bound_union,
     find_reciprocal_unit,
     join_intervals,
     max_magnitude,
     round_drift,
-    sum_products,
-    union_of,
 )
 from plif_export.core.proof.arithmetic.arrays import FUNCTIONS, Array, Sizes
 from plif_export.core.proof.arithmetic.arrays import broadcast_like as repeated
@@ -40,7 +40,7 @@ ROUNDS = 3  # passes, after which a growing range counts as infinite
 
 
 def find_flush_effect(graph: Graph) -> str | None:
-    """Return the effect of flushed subnormal numbers on a network, in a sentence that names the layer.
+    """Return a sentence on how flushing subnormal numbers to zero changes a network, and in which layer.
 
     Returns None if no result changes.
     """
@@ -65,7 +65,7 @@ def find_flush_effect(graph: Graph) -> str | None:
 def _run_step(
     graph: Graph, ranges: Mapping[str, Interval], parameters: dict[str, dict[str, Drift]]
 ) -> dict[str, Drift]:
-    """Run one step of a graph on error bounds, and return the states after it, by their keys.
+    """Run one step of a graph with flushing-error bounds as values; return those of the states, by state key.
 
     parameters: {node: its parameters as drifts}, filled at the first step.
     """
@@ -103,7 +103,7 @@ def _make_parameter(node: Node, value: Array) -> Drift:
 
 
 def _find_unstable_state(after: Mapping[str, Drift]) -> str | None:
-    """Return a sentence about a state with an error that grows over many steps, or None.
+    """Return a sentence on a network state whose flushing error grows over many steps, or None.
 
     The errors follow d' = G d + b, from TINY on, which is one matrix that is squared.
     """
@@ -119,7 +119,7 @@ def _find_unstable_state(after: Mapping[str, Drift]) -> str | None:
 
 
 class FlushMath:
-    """The arithmetic on error bounds for flushed subnormal numbers, with which a graph can be run.
+    """The arithmetic that runs a graph on bounds of the error from flushed subnormal numbers, not on values.
 
     shape: of the first input of a node, without the batch.
     It is the argument `m` of equations and meanings (operation.py).
@@ -134,10 +134,10 @@ class FlushMath:
         return Drift(0.0, 1.0, 1.0)
 
     def where(self, condition: object, a: Operand, b: Operand) -> Drift:
-        return union_of(as_drift(a), as_drift(b))
+        return bound_union(as_drift(a), as_drift(b))
 
     def op(self, name: str, *operands: Any) -> Drift | None:
-        """Compute the error bound of an operation of a neuron's program; None for a truth value.
+        """Return the flushing-error bound of one operation in a neuron's program; None if its result is a truth value.
 
         The operations are those of runtime.neurons.traced_program.program.OPS.
         """
@@ -160,10 +160,10 @@ class FlushMath:
     permute = slice_axis = take = max = real = half = reshape
 
     def concat(self, values: Sequence[Drift], axis: int) -> Drift:
-        return union_of(*values)
+        return bound_union(*values)
 
     def windows(self, x: Drift, kernel: Sizes, *options: object) -> Drift:
-        """Compute the error bound of the sliding windows of a convolution or pooling, with a border of zeros.
+        """Return the flushing-error bound of the windows that a convolution or pooling takes, with a border of zeros.
 
         A maximum has -infinity at the border, which is never its result.
         """
@@ -171,23 +171,23 @@ class FlushMath:
         return self.insert_zeros(x)
 
     def insert_zeros(self, x: Drift, *options: object) -> Drift:
-        return union_of(x, as_drift(0.0))
+        return bound_union(x, as_drift(0.0))
 
     # --- added up -------------------------------------------------------------------------------------------------------
 
     def sum(self, x: Drift, *options: object) -> Drift:
-        return sum_products(x, (0.0, float(self.terms)), self.terms, ONE)
+        return bound_product_sum(x, (0.0, float(self.terms)), self.terms, ONE)
 
     def mean(self, x: Drift, *options: object) -> Drift:
-        return sum_products(x, (0.0, 1.0), self.terms, replace(ONE, unit=find_reciprocal_unit(self.terms)))
+        return bound_product_sum(x, (0.0, 1.0), self.terms, replace(ONE, unit=find_reciprocal_unit(self.terms)))
 
     def matmul_axis(self, x: Drift, axis: int, matrix: Callable[[int], Array], name: object = None) -> Drift:
         return self.linear(x, self.parameter(matrix(self.shape[axis - 1])))
 
     def linear(self, x: Drift, weight: Drift) -> Drift:
-        """Compute the error bound of a product with the weights [O, I, ...] of a layer."""
+        """Return the flushing-error bound of the product of an input with a layer's weights [O, I, ...]."""
         assert weight.numbers is not None
-        return sum_products(x, weight.row_bounds, weight.numbers[0].size, weight)
+        return bound_product_sum(x, weight.row_bounds, weight.numbers[0].size, weight)
 
     def im2col_matmul(self, windows: Drift, weight: Drift, groups: int) -> Drift:
         return self.linear(windows, weight)
@@ -197,7 +197,7 @@ class FlushMath:
         if not factor.is_exact:
             raise FlushEffect("multiplies two values that move")
         most = self.terms * factor.max_abs
-        return sum_products(value, (-most, most), self.terms, factor)
+        return bound_product_sum(value, (-most, most), self.terms, factor)
 
     # --- reduced precision ----------------------------------------------------------------------------------------------
 

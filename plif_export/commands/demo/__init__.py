@@ -10,7 +10,7 @@ from runtime.core.cli.output import Output, print_json
 
 
 class DemoOptions(OptionRecord):
-    """The folder for the results of the demo."""
+    """The options of the command `plif demo`: the folder for its results."""
 
     out: Path = option("A folder for what the demo makes.", default=Path("demo"))
 

@@ -34,7 +34,7 @@ CAMERA, FRAMING, DECIDE = "sim:digits?seed=7&seconds=5", "events:n=550,max=40ms"
 
 
 def run_demo(out: Path, say: Callable[[str], None] = print, samples: int = SAMPLES) -> dict[str, object]:
-    """Run the demo into a folder, and return its numbers.
+    """Run the demo (export a model, evaluate and stream it) into a folder, and return its measured numbers.
 
     say: called with each line of progress.
     """
@@ -111,14 +111,14 @@ def run_demo(out: Path, say: Callable[[str], None] = print, samples: int = SAMPL
 
 
 def _verify_on_recordings(artifact: Path, model: Path) -> Report:
-    """Verify the artifact once more, on recordings and from reset."""
+    """Verify the demo's artifact once more against its model, on recordings and from the reset state."""
     card = runtime.load(artifact).card
     digits = open_dataset("digits:4", "test", framing=card["framing"], shape=tuple(card["input"]["shape"]))
     return verify(artifact, model, np.stack([digits.sample(i) for i in range(len(digits))], axis=1))
 
 
 def _draw_stream(artifact: Path, recording: Path, path: Path) -> Path | None:
-    """Draw the stream of a recording through the network, or return None without matplotlib."""
+    """Draw the demo's recording as it streams through the network, or return None without matplotlib."""
     try:
         from plif_export.commands.demo.pictures import draw_stream
     except ImportError:

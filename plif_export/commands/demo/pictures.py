@@ -20,7 +20,7 @@ PLAIN: dict[str, Any] = {"parse_math": False}  # for names from a file: two $ in
 def draw_stream(
     frames: list[np.ndarray], decisions: list[Decision], rates: dict[str, list[float]], classes: list[str], path: Path
 ) -> Path:
-    """Draw one recording through the network: frames, votes of each class by step, firing rate of each layer.
+    """Draw a picture of a recording in the network: frames, votes per class and step, firing rate per layer.
 
     frames: float32 [2, H, W] of each step. decisions: of each step. rates: {layer: firing rate (0..1) of each step}.
     """

@@ -44,7 +44,7 @@ MOST_NUMBERS = 1 << 22  # neurons in all: larger graphs would take minutes
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """The check of one layer: its path, type, graph node (None if unsupported), and the problem with it."""
+    """The result of checking one layer for export: path, type, graph node (None if unsupported), problem."""
 
     path: str
     type: str
@@ -56,7 +56,7 @@ class LayerCheck:
 
 @dataclass
 class CheckReport:
-    """The report of a check: the layers of a model, and every problem as one line.
+    """The report of `plif check`: the layers of a model, and every problem with its export as one line.
 
     The model can be exported if there is no problem. notes: weights that lie on a grid (find_grids), and costs that
     are no errors: layers of a network for events that fire without any (find_silent_firing).
@@ -90,7 +90,7 @@ class CheckReport:
         self.problems.append(str(problem))
 
     def add_node(self, name: str, op: str, kind: str | None) -> None:
-        """Add a node of a graph to the report; `kind` is the kind of a neuron."""
+        """Add a node of a model's graph to the report of `plif check`; `kind` is the kind of a neuron."""
         if is_writable(op):
             self.layers.append(LayerCheck(name, kind or op, op, True))
         else:
@@ -98,7 +98,7 @@ class CheckReport:
             self.add(Problem(name, op, rule, "choose another layer, or another target"))
 
     def add_refusals(self, graph: Graph, facts: ModelFacts, target: Target, options: Mapping[str, str]) -> None:
-        """Add the refusals of the target: by layer if the target names it, else for the graph as a whole.
+        """Add to a check report the reasons why the target format cannot take the graph, at the layers concerned.
 
         The target gets the graph as an export would hand it over. If there are problems already, it is not asked.
         """
@@ -132,7 +132,7 @@ def check(
     options: Mapping[str, str] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> CheckReport:
-    """Check which layers of a live module can be exported.
+    """Check which layers of a live PyTorch module can be exported.
 
     example_input, or the shape (C, H, W) of one step, and the options are those of export.
     """
@@ -184,14 +184,14 @@ def check_file(path: str | Path, **options: Any) -> CheckReport:
 
 
 def find_grids(graph: Graph) -> dict[str, str]:
-    """Return the layers of a graph with weights on a grid: {layer: "4 bits a channel"}."""
+    """Return the layers of a graph whose weights are already quantized (evenly spaced): {layer: "4 bits a channel"}."""
     named = load_from_parts("precisions", "grids")
     weights = {node.name: node.params["weight"] for node in graph if node.op in ("Conv", "Linear")}
     return named(weights) if named is not None else {}
 
 
 def find_silent_firing(graph: Graph) -> list[str]:
-    """Return a sentence for each layer that fires without input; none for a graph that is too large to run.
+    """Return a sentence for each layer that fires without input; an empty list for a graph too large to run.
 
     A neuron with a bias above the threshold fires for ever in an empty scene. The golden model runs SILENT_STEPS
     empty steps from reset; spikes in the second half count.

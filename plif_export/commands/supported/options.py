@@ -6,4 +6,4 @@ from plif_export.core.options import LayerOptions, TargetOptions
 
 
 class CheckOptions(TargetOptions, LayerOptions):
-    """The options of `plif check`."""
+    """The options of the command `plif check`."""

@@ -19,7 +19,7 @@ PRECISIONS = ("fp32", *index_by_name(find_parts("precisions")))
 
 
 def run_passes(graph: Graph, math: str, static: bool, precision: str = "fp32") -> Graph:
-    """Run all passes on a graph as it was read, and return the graph to write.
+    """Run all transformations (passes) on a network graph as it was read, and return the graph to export.
 
     Dropout and batch normalisation are removed.
 
@@ -39,7 +39,7 @@ def run_passes(graph: Graph, math: str, static: bool, precision: str = "fp32") -
 
 
 def precision_part(precision: str) -> Part:
-    """Return the part that implements a weight precision. Raises PlifError if there is none."""
+    """Return the plug-in part that implements a weight precision, such as int8. Raises PlifError if there is none."""
     part = find_part("precisions", precision)
     if part is None:
         raise PlifError(f"precision '{precision}': expected one of {', '.join(PRECISIONS)}")

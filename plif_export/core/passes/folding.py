@@ -10,7 +10,7 @@ from runtime.core.model.graph import Graph, Node, initial_membrane
 
 
 def drop_dropout(graph: Graph) -> Graph:
-    """Remove dropout nodes, which are the identity after training.
+    """Remove the dropout nodes of a graph, which do nothing after training.
 
     Requires nothing. Preserves every value exactly.
     """
@@ -45,7 +45,7 @@ def fold_batchnorm(graph: Graph) -> Graph:
 
 
 def find_product_before(graph: Graph, node: Node) -> Node | None:
-    """Return the Conv or Linear that feeds only `node`, so that its weights may be scaled; None if there is none.
+    """Return the Conv or Linear that feeds only this node, so that its weights may be scaled; else None.
 
     A Linear over tokens makes [tokens, features], and its reader scales the first axis, the tokens: it does not
     count.
@@ -76,7 +76,7 @@ def _affine_params(scale: np.ndarray, shift: np.ndarray) -> dict[str, np.ndarray
 
 
 def fold_tau(graph: Graph) -> Graph:
-    """Fold the membrane time constant into the weights, which saves one multiplication per step.
+    """Fold the membrane time constant tau into the weights, which saves one multiplication per step.
 
         exact    h = v + (x - (v - v_reset)) * alpha
         folded   h = v * (1 - alpha) + x'        x' = alpha x + alpha v_reset     decay_input true
@@ -111,7 +111,7 @@ def fold_tau(graph: Graph) -> Graph:
 
 
 def hoist_static_input(graph: Graph) -> Graph:
-    """Mark the nodes that depend on a static image alone, so that the unrolled form computes them once, not T times.
+    """Mark the nodes that depend on a static image alone, so that a file of T steps computes them only once.
 
     The authors' code does the same: the first convolution and its batch normalisation run once per image, and the
     constant current feeds the first neurons at all T steps (their `static_conv`). Requires a graph with an input that

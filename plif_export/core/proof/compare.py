@@ -24,7 +24,7 @@ ROWS = 1e-4  # tolerance of a batch row against the same row alone, relative to 
 
 @dataclass(frozen=True)
 class Observation:
-    """The visible values of one layer of an artifact in one step, arrays [rows, ...] float32.
+    """The values that an artifact shows of one layer after one step, arrays [rows, ...] float32.
 
     after  the states after the step, {variable: v};  h: the membrane before the reset;  s: the spikes. Values that
            the artifact does not show are missing or None.
@@ -51,7 +51,7 @@ def compare_layer(
     edge: bool | None = None,
     prefix: str = "",
 ) -> bool:
-    """Compare one layer in step t with the reference, and add the differences to `layer` and `report`.
+    """Compare an artifact's layer with the reference model's in step t; add differences to the report.
 
     expected, observed  the layer's step in the reference and in the artifact, arrays [1, ...]
     bound   the rounding error of h, within which a spike near the threshold is excused, and of the states
@@ -97,13 +97,13 @@ def compare_layer(
 
 
 def near_threshold(expected: LayerStep, v_threshold: float, bound: LayerBound) -> Array:
-    """Return where rounding can change a layer's decision, bool [1, ...]."""
+    """Return which neurons of a layer are so near the threshold that rounding decides their spikes, bool [1, ...]."""
     near = np.abs(expected.h - v_threshold) < bound.h
     return near if expected.flips_within is None else near | expected.flips_within(bound.h)
 
 
 def differing_spikes(spikes: Array, expected: LayerStep) -> Array:
-    """Return where a layer's spikes [...] differ from the expected ones, bool [...].
+    """Return which of a layer's spikes [...] differ from the expected ones, bool [...].
 
     Graded values (not only 0 and 1) may differ by rounding.
     """

@@ -18,7 +18,7 @@ def check_teacher_forced(
     subject: Subject, cases: Iterable[Case], bounds: Bounds, report: Report, layers: list[LayerReport] | None = None,
     prefix: str = "",
 ) -> int:  # fmt: skip
-    """Compare each layer with the reference in calls that start from the reference's states.
+    """Compare each layer of an artifact with the reference model, in calls from the latter's states.
 
     Fails the report on errors.
 
@@ -44,7 +44,7 @@ def check_teacher_forced(
 
 
 def require_compared(subject: Subject, compared: int, report: Report) -> None:
-    """Fail the report if no call of the subject could be compared to its end."""
+    """Fail the proof's report if no call of the artifact under test could be compared to its end."""
     if not compared:
         problem = f"{subject.signature}every call was on an edge, so nothing was shown"
         report.fail(report.layers[0].name, 0, problem)
@@ -54,7 +54,7 @@ def _compare_case(
     subject: Subject, case: Case, bounds: Bounds, report: Report, layers: list[LayerReport], prefix: str,
     on_stimulus: bool,
 ) -> bool:  # fmt: skip
-    """Compare one call layer by layer; return False if a difference made the rest of the call meaningless."""
+    """Compare one call of an artifact layer by layer; return False if the rest of the call became meaningless."""
     try:
         answer = subject.run_forced(case)
     except CannotRun as problem:

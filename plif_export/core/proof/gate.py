@@ -60,7 +60,7 @@ def run_gate(
     model_in_fp32: Reference | None = None,
     seed: int = 0,
 ) -> Report:
-    """Run the whole gate on x [T, B, C, H, W] float32: B streams, one at a time.
+    """Run the whole parity proof of an artifact on x [T, B, C, H, W] float32: B streams, one at a time.
 
     start     the states of each stream, {key: [1, ...]} float32; from reset if None
     graph     the model as read, before any pass (with rounded weights: after all passes), for rounding bounds and
@@ -129,7 +129,7 @@ def check_engine(
     graph: Graph,
     seed: int = 0,
 ) -> None:
-    """Run the gate's checks on an engine that runs a file which has passed the gate.
+    """Run the parity proof's checks on an engine that runs an ONNX file which has passed the proof itself.
 
     The checks are start, teacher-forced, random spikes, faint states and rows. The card and the free runs are in the
     file's report.
@@ -153,7 +153,7 @@ def check_engine(
 def _check_beyond_input(
     subject: Subject, x: Array, start: Sequence[State], graph: Graph, bounds: Bounds, report: Report, seed: int
 ) -> None:
-    """Run the checks beyond the stimulus: rows of a batch, random spikes, and the check of the form."""
+    """Check an artifact beyond the given input: several rows in a batch, random spikes, and the form of its calls."""
     if report.passed:
         _compare_rows(subject, x, start, bounds, report)
     probe = load_from_parts("observers", "question of the gate")
@@ -167,7 +167,7 @@ def _check_beyond_input(
 
 
 def _check_start(subject: Subject, reference: Reference, report: Report) -> bool:
-    """Check that a fresh session has the model's states after a reset; for a file the card states them."""
+    """Check that a fresh session of an artifact has the model's states after a reset."""
     report.engine = subject.engine or report.engine
     try:
         initial, states = reference.initial(), subject.initial()
@@ -189,7 +189,7 @@ def _check_start(subject: Subject, reference: Reference, report: Report) -> bool
 
 
 def _run_free(subject: Subject, history: History, report: Report) -> None:
-    """Run the artifact on its own spikes from the same start, and count where it differs from the history."""
+    """Run an artifact on its own spikes, and count the spikes that differ from the reference run."""
     votes, voters = np.zeros((2, *history.y.shape[2:])), int(subject.card["output"].get("voters", 1))
     states = None
     for case in split_calls(history, subject.chunk):
@@ -224,7 +224,7 @@ def _run_free(subject: Subject, history: History, report: Report) -> None:
 
 
 def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
-    """Compare several different streams in one batch with each stream alone.
+    """Check that several streams in one batch of an artifact give the same as each stream alone.
 
     Each step must agree within the largest bound of the earlier checks. The largest batch runs one call, the smallest
     several.
@@ -256,7 +256,7 @@ def _compare_rows(subject: Subject, x: Array, start: Sequence[State], bounds: Bo
 def find_mismatches(
     subject: Subject, actual: list[Array], expected: list[Array], steps: int, bounds: Bounds
 ) -> Iterator[tuple[str, str, int]]:
-    """Yield (layer, name, count) of the states and outputs of two runs that differ, in forward order."""
+    """Yield (layer, name, count) of the states and outputs that differ between two runs of an artifact."""
     names = [*((record["layer"], record["output"]) for record in subject.card["states"]), ("output", "y")]
     for (layer, name), values, target in zip(names, actual, expected, strict=True):
         if mismatches := count_mismatches(values, target, steps * bounds.largest.get(layer, 0.0)):
@@ -278,7 +278,7 @@ def run_calls(subject: Subject, call: Callable[[Array, States], Answer], x: Arra
 
 
 def _check_card(card: Card, expected: Card, report: Report) -> None:
-    """Compare every field of the card that the model determines."""
+    """Compare every field of an artifact's metadata card that the model determines with the model."""
     shared = {key: value for key, value in card.items() if key in expected}
     for difference in compare_cards(shared, expected):
         if not difference.rounding:

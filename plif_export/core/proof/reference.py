@@ -28,7 +28,7 @@ from runtime.core.model.graph import Graph, Node, state_key
 
 @dataclass
 class LayerHistory:
-    """The results of one neuron layer over T steps, batch 1.
+    """The recorded results of one neuron layer of the reference model over T steps, batch 1.
 
     start  the states at the start {variable: [1, ...]} float32;  steps: the result of each step
     """
@@ -37,22 +37,22 @@ class LayerHistory:
     steps: list[LayerStep] = field(default_factory=list)
 
     def before(self, t: int) -> State:
-        """Return the states {variable: [1, ...]} of the layer before step t."""
+        """Return the recorded states {variable: [1, ...]} of a neuron layer before step t."""
         return self.steps[t - 1].after if t else self.start
 
     @property
     def spikes(self) -> int:
-        """The number of nonzero outputs of the layer over all steps."""
+        """The number of nonzero outputs of a neuron layer over all recorded steps."""
         return sum(int(np.count_nonzero(step.s)) for step in self.steps)
 
     @property
     def is_spiking(self) -> bool:
-        """True if the layer emits spikes; False if it emits its membrane, as a leaky integrator does."""
+        """True if a neuron layer emits spikes; False if it emits its membrane, as a leaky integrator does."""
         return self.steps[0].values != "membrane"
 
     @property
     def max_spikes(self) -> int:
-        """The number of spikes of a layer in which all neurons always fire (saturation).
+        """The number of spikes that a layer would have if all neurons fired in every recorded step.
 
         Graded outputs have no such number: the value is then one more than can be reached.
         """
@@ -61,13 +61,13 @@ class LayerHistory:
 
     @property
     def rate(self) -> float:
-        """The firing rate: spikes per neuron and step, 0..1."""
+        """The firing rate of a neuron layer in a recorded run: spikes per neuron and step, 0..1."""
         return float(np.mean([(step.s != 0).mean() for step in self.steps]))
 
 
 @dataclass
 class History:
-    """The input, output and layer results of one stream over T steps, in float32; spikes are bool."""
+    """The recorded run of one stream through the reference model: input, output and layer results, T steps."""
 
     x: Array  # [T, 1, C, H, W]
     y: Array  # [T, 1, classes]
@@ -75,7 +75,7 @@ class History:
 
 
 class Reference(ABC):
-    """The interface of a model that a parity check compares with.
+    """The interface of a reference model, to which a parity proof compares an artifact.
 
     layers  the names of the neuron layers, in forward order
     """
@@ -84,18 +84,18 @@ class Reference(ABC):
 
     @abstractmethod
     def initial(self) -> State:
-        """Return the state of the model after a reset, {key: [1, ...]} float32.
+        """Return the state of the reference model after a reset, {key: [1, ...]} float32.
 
         The keys are those of runtime.core.model.graph.state_key.
         """
 
     @abstractmethod
     def run(self, x: Array, state: State) -> History:
-        """Run T steps of one stream: x [T, 1, C, H, W] float32, from a state {key: [1, ...]}."""
+        """Run T steps of one stream through the reference model, x [T, 1, C, H, W] float32, from a state."""
 
 
 class GraphReference(Reference):
-    """A reference that runs the NumPy interpreter in float32 on a graph as it was read, before any pass."""
+    """A reference model that runs a graph in NumPy float32, before any transformation (pass) for export."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -118,7 +118,7 @@ class GraphReference(Reference):
 
 
 def empty_histories(graph: Graph, state: State) -> dict[str, LayerHistory]:
-    """Return an empty history for each layer of a graph, with its start state {key: [1, ...]}."""
+    """Return an empty record of results for each layer of a graph, with its start state {key: [1, ...]}."""
     return {
         n.layer: LayerHistory({name: np.array(state[state_key(n.layer, name)]) for name in n.initial})
         for n in graph.neurons
@@ -126,7 +126,7 @@ def empty_histories(graph: Graph, state: State) -> dict[str, LayerHistory]:
 
 
 class NetworkReference(Reference):
-    """A reference that runs a plif network in PyTorch and records every neuron."""
+    """A reference model that runs a plif network in PyTorch and records the results of every neuron."""
 
     def __init__(self, net: Network) -> None:
         self.net, self.layers = net, list(net.neurons())
@@ -159,7 +159,7 @@ class NetworkReference(Reference):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Run PyTorch on one thread, without gradients, and restore the settings afterwards."""
+    """Run a block of PyTorch code on one thread, without gradients, and restore the settings afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -171,7 +171,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def _evaluation(net: Network) -> Iterator[None]:
-    """Run a network in evaluation mode, float32, one thread, without gradients.
+    """Run a block with a network in evaluation mode, in float32, on one thread, without gradients.
 
     All settings are restored afterwards, and the state is reset.
     """
@@ -190,13 +190,13 @@ def _evaluation(net: Network) -> Iterator[None]:
 
 
 def draw_start(graph: Graph, rng: np.random.Generator) -> State:
-    """Draw a random start state of every layer for one stream, {key: [1, ...]} float32."""
+    """Make a random start state of every neuron layer for one stream, {key: [1, ...]} float32."""
     states = [(n.layer, draw_state(n, rng)) for n in graph.neurons]
     return {state_key(layer, name): values for layer, state in states for name, values in state.items()}
 
 
 def draw_state(node: Node, rng: np.random.Generator, rows: int = 1) -> State:
-    """Draw the state variables of a layer, [rows, ...] float32, from below their start to the threshold.
+    """Make random state variables of a neuron layer, [rows, ...] float32, from below their start to the threshold.
 
     If the layer compares with something other than a number, or if the threshold is below the start, the range ends
     as far above the start.

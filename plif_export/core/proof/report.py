@@ -14,20 +14,20 @@ MOST_LINES = 10  # differences in the text output; JSON has all
 
 
 class Divergence(TypedDict):
-    """The layer and step of the first difference."""
+    """The layer and the step of the first difference between an artifact and its model."""
 
     layer: str
     step: int
 
 
 class Failure(Divergence):
-    """The layer, step and description of the first failure."""
+    """The layer, step and description of the first failure of a proof."""
 
     what: str
 
 
 class FileDigestRecord(TypedDict):
-    """The digest of an existing file, and its changed parts.
+    """The SHA-256 digest of an existing artifact, and the names of its contents that changed since export.
 
     changed  names of the parts that are not as they were exported
     """
@@ -37,7 +37,7 @@ class FileDigestRecord(TypedDict):
 
 
 class StructureRecord(TypedDict):
-    """The record of a place in an artifact that differs from the exporter's own output."""
+    """The record of a place in an artifact that differs from what the exporter would write there."""
 
     where: str
     expected: str
@@ -48,7 +48,7 @@ Evidence = TypedDict("Evidence", {"what": str, "for": str, "how": str})
 
 
 class ThoroughRecord(TypedDict):
-    """The record of a thorough proof (--thorough).
+    """The record of a thorough proof (option --thorough): its number of steps, and the differences found.
 
     steps, parted      length of the long run, and how often engine and reference diverged in it
     restarts, nearest  restarts of the search, and the largest difference in it, in bounds (MEMBRANE bounds fail)
@@ -62,7 +62,7 @@ class ThoroughRecord(TypedDict):
 
 @dataclass
 class LayerReport:
-    """The result of one layer in the gate: spikes that differ, excused ones, the largest membrane error.
+    """The proof's result for one layer: spikes that differ, those excused by rounding, the largest membrane error.
 
     rate                     spikes per neuron and step of the reference, 0..1
     max_scaled_dv            the largest |dv| in bounds (bounds.py), which the gate judges: 10 fail
@@ -84,7 +84,7 @@ class LayerReport:
 
 @dataclass
 class Report:
-    """The result of the gate; `to_dict` is the JSON of `plif verify --json`, which also has `shown`.
+    """The result of an artifact's parity proof; `to_dict` gives the JSON of `plif verify --json`.
 
     precision     of the weights;  rounding: whether the report counts the effect of their rounding
     rounded_spikes  spikes of the model that depend on rounded weights;  rounded_fire: whether a layer with such
@@ -147,7 +147,7 @@ class Report:
         return {**asdict(self), "shown": self.evidence()}
 
     def sentence(self) -> str:
-        """Return the result of the proof in one line."""
+        """Return the result of an artifact's parity proof as one sentence."""
         if self.failed_at is not None:
             failure = self.failed_at
             return f"parity failed: layer {failure['layer']}, step {failure['step']}: {failure['what']}"
@@ -173,7 +173,7 @@ class Report:
         )
 
     def structure_lines(self) -> list[str]:
-        """Return lines that list the first places where the file differs from the exporter's output."""
+        """Return lines that list the first places where an artifact differs from what the exporter would write."""
         if "structure" in self.not_proved:
             return ["structure: not compared"]
         overflow = (
@@ -185,7 +185,7 @@ class Report:
         return [*lines[:MOST_LINES], *overflow]
 
     def evidence(self) -> list[Evidence]:
-        """Return the evidence of the proof: what holds for all inputs, for all steps, and what was sampled.
+        """Return the evidence of a parity proof: what holds for all inputs, for all steps, and what was sampled.
 
         Each entry is {what, for, how}; docs/numerics.md has the table.
         """
@@ -209,7 +209,7 @@ class Report:
         return [{"what": subject, "for": extent, "how": method} for subject, extent, method in entries]
 
     def evidence_sentence(self) -> str:
-        """Return the evidence of the proof in one line."""
+        """Return the evidence of an artifact's parity proof in one line."""
         return "; ".join(f"{entry['for']}: {entry['what']} ({entry['how']})" for entry in self.evidence())
 
     def _thorough_sentence(self) -> str:
@@ -223,7 +223,7 @@ class Report:
         )
 
     def digest_sentence(self) -> str:
-        """Return one line that states whether the file is as it was exported, by its digest."""
+        """Return one line that states whether an artifact is unchanged since its export, by its digest."""
         if self.digest is None:
             return "no digest in the card: nobody can say whether the file was changed since its export"
         if self.digest["changed"]:
@@ -231,7 +231,7 @@ class Report:
         return f"digest {self.digest['sha256']}: card, weights and graph are as they were exported"
 
     def gates(self) -> list[Gate]:
-        """Return the pass or fail result of each layer, the structure, the digest, and any other failed check."""
+        """Return the pass or fail of each check of a proof: each layer, the structure, the digest, other failures."""
         by_name = {layer.name: Gate(layer.name) for layer in self.layers}
         by_name |= {name: Gate(name, skipped="nothing made it fire, so nothing was shown") for name in self.untested}
         compared = not any(text.startswith("structure") for text in self.not_proved)
@@ -244,7 +244,7 @@ class Report:
         return [*by_name.values()]
 
     def fail(self, layer: str, step: int, problem: str) -> None:
-        """Mark the proof as failed at a layer and a step.
+        """Mark a proof's report as failed at a layer and a step.
 
         Only the first failure is reported: later ones are often its consequence.
         """
@@ -255,12 +255,12 @@ class Report:
             self.failed_at = {"layer": layer, "step": step, "what": problem}
 
     def record_divergence(self, layer: str, step: int) -> None:
-        """Record a difference at a layer and step, if it is the earliest so far."""
+        """Record a difference at a layer and step in a proof's report, if it is the earliest so far."""
         if self.first_divergence is None or step < self.first_divergence["step"]:
             self.first_divergence = {"layer": layer, "step": step}
 
     def add_layer(self, layer: LayerReport, counts: bool = True) -> None:
-        """Add a layer's counts to the totals of the report; without `counts` only its membrane errors."""
+        """Add a layer's counts of spikes and differences to the totals of a proof's report."""
         self.max_abs_dv = max(self.max_abs_dv, layer.max_abs_dv)
         self.max_scaled_dv = max(self.max_scaled_dv, layer.max_scaled_dv)
         if counts:
@@ -271,7 +271,7 @@ class Report:
             self.rounding_mismatches += layer.rounding_mismatches
 
     def summary(self) -> dict[str, object]:
-        """Return the part of the report that an artifact's card stores."""
+        """Return the part of a proof's report that is stored in the artifact's metadata card."""
         record: dict[str, object] = {key: getattr(self, key) for key in PARITY}
         if self.rounding:  # the gate was against the same rounded weights; this is against the model
             record["rounding_mismatches"] = self.rounding_mismatches

@@ -48,7 +48,7 @@ MOST_CHARS = 60  # characters of a value
 
 @dataclass(frozen=True)
 class Difference:
-    """A place where an artifact differs from the exporter's own output.
+    """A place where an artifact's contents differ from what the exporter would write there.
 
     rounding  whether the difference may be another rounding of the same numbers
     """
@@ -66,7 +66,7 @@ class Difference:
 
 
 def find_differences(actual: PlainValue, expected: PlainValue, path: str = "") -> Iterator[Difference]:
-    """Yield every place where the contents of two files differ, in the order of the expected ones."""
+    """Yield every place where the contents of two artifacts differ, in the order of the expected contents."""
     if isinstance(actual, Mapping) and isinstance(expected, Mapping):
         for key in sorted({**expected, **actual}, key=lambda key: key == ORDER):
             place = f"{path} {key}".strip()
@@ -117,7 +117,7 @@ def _compare_arrays(actual: np.ndarray, expected: np.ndarray, path: str) -> Iter
 
 
 def _ordered_integers(bits: np.ndarray, size: int) -> np.ndarray:
-    """Map the bits of floats to integers in the order of the floats, one ulp apart."""
+    """Map floats to integers in the same order, so that neighbouring floats (one ulp apart) differ by 1."""
     return np.where(bits < 0, -(1 << (8 * size - 1)) - bits, bits)
 
 
@@ -134,7 +134,7 @@ def _abbreviate(value: PlainValue) -> str:
 
 
 def compare_cards(actual: Card, expected: Card) -> Iterator[Difference]:
-    """Yield the fields of a card that differ from those the model gives, key by key, both ways.
+    """Yield the fields of an artifact's metadata card that differ from those its model gives, both ways.
 
     Unverified fields, and fields that later commands write, are not compared.
     """
@@ -147,12 +147,12 @@ def compare_cards(actual: Card, expected: Card) -> Iterator[Difference]:
 
 
 def select_model_fields(card: Card, left_out: Collection[str] = (*UNVERIFIED_FIELDS, *LATER_FIELDS)) -> Card:
-    """Return the fields of a card that follow from the model."""
+    """Return the fields of an artifact's metadata card that follow from the model."""
     return {key: value for key, value in card.items() if key != "digest" and key not in left_out}
 
 
 def select_unverified(card: Card) -> Card:
-    """Return the fields of a card that cannot be compared with the model."""
+    """Return the fields of an artifact's metadata card that cannot be checked against the model."""
     return {key: card[key] for key in ("parity", "provenance", *LATER_FIELDS) if key in card}
 
 
@@ -163,7 +163,7 @@ def _as_arrays(taus: PlainValue) -> PlainValue:
 
 
 def _index_by_name(value: PlainValue) -> PlainValue:
-    """Index lists of named records by name, so that differences are reported by name; keep their order as a field."""
+    """Turn lists of records that have a name into dicts by name, so that differences are reported by name."""
     if isinstance(value, dict):
         return {key: _index_by_name(record) for key, record in value.items()}
     if isinstance(value, list) and value and all(isinstance(record, dict) and "name" in record for record in value):
@@ -185,7 +185,7 @@ def _number_names(pairs: list[tuple[str, PlainValue]]) -> FileContents:
 
 
 def normalize_onnx(proto: onnx.ModelProto, outer: bool = True) -> FileContents:
-    """Return the contents of an ONNX file: every field of every message, tensors as arrays.
+    """Return the contents of an ONNX file in comparable form: every field of every message, tensors as arrays.
 
     outer  True: the card is that of the artifact, which is compared elsewhere; False: the card of a file in a folder,
            compared here
@@ -212,17 +212,17 @@ def normalize_onnx(proto: onnx.ModelProto, outer: bool = True) -> FileContents:
 
 
 class Field(Protocol):
-    """The field descriptor of a protobuf message."""
+    """The descriptor of one field of a protobuf message, of which only the name is used."""
 
     name: str
 
 
 @runtime_checkable
 class ProtobufMessage(Protocol):
-    """The interface of every protobuf message."""
+    """The interface of every protobuf message, as far as a comparison needs it."""
 
     def ListFields(self) -> list[tuple[Field, object]]:
-        """Return (field, value) of the fields that are set."""
+        """Return (field, value) of all fields that are set in a protobuf message."""
 
 
 def _normalize_message(message: ProtobufMessage) -> FileContents:
@@ -251,7 +251,7 @@ def _normalize_value(value: object) -> PlainValue:
 
 
 def _message_name(message: ProtobufMessage) -> str:
-    """Return the name of a protobuf message in a list; a node without a name has that of its first output."""
+    """Return the name of a protobuf message in a list; an ONNX node without a name has that of its first output."""
     fields = {field.name: value for field, value in message.ListFields()}
     name = next((fields[key] for key in ("name", "key", "domain", "dim_param") if fields.get(key)), None)
     output = fields.get("output")
@@ -262,7 +262,7 @@ def _message_name(message: ProtobufMessage) -> str:
 
 
 def normalize_folder(path: Path, readers: Mapping[str, Callable[[Path, bytes], PlainValue]]) -> FileContents:
-    """Return the contents of every file of a folder except its card, as text where possible.
+    """Return the contents of every file of an artifact's folder except its card, as text where possible.
 
     Links are not followed.
 
@@ -289,7 +289,7 @@ def _text(data: bytes) -> str | bytes:
 
 
 def find_layer(path: str, card: Card) -> str:
-    """Return the layer that a place in a card or file belongs to, by the names of the card's nodes.
+    """Return the network layer to which a place (path) in a metadata card or a file belongs.
 
     Without such a name it is "card" or "structure".
     """

@@ -33,7 +33,7 @@ MODELS = "a model.pt, a state_dict or a NIR file"
 def read_model(
     model: str | Path | nn.Module, example_input: object = None, caller: CallerFacts | None = None
 ) -> TrainedModel:
-    """Read a model.pt, a state_dict, a NIR file or a live module into a graph.
+    """Read a model.pt, a state_dict, a NIR file or a PyTorch module into a network graph.
 
     example_input  one step [B, ...], or the input of forward (a sequence, an image); the shape is used. A module that
                    is not a plif network needs it, or the caller's shape of one step
@@ -57,7 +57,7 @@ def read_model(
 def check_model(
     model: str | Path | nn.Module, example_input: object = None, caller: CallerFacts | None = None
 ) -> ModelCheck:
-    """Report for each layer of a model its graph node, or why it cannot be exported.
+    """Report for each layer of a model its node in the graph, or why it cannot be exported.
 
     Raises PlifError for an input that is no model at all.
     """
@@ -86,7 +86,7 @@ def _find_module_reader(model: nn.Module) -> Part:
 
 
 def _find_file_reader(path: Path, caller: CallerFacts) -> Part | None:
-    """Return the reader part of a file; None for a model.pt, and for a file that load_torch_file refuses."""
+    """Return the plug-in part that reads a model file; None for model.pt, and for a file load_torch_file refuses."""
     with open_regular(path, MODELS) as file:
         head = file.read(8)
     if path.suffix in (".onnx", ".engine", ".plif"):
@@ -98,7 +98,7 @@ def _find_file_reader(path: Path, caller: CallerFacts) -> Part | None:
 
 
 def _hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file, which may be larger than memory."""
+    """Return the SHA-256 of a file, read in pieces since it may be larger than memory."""
     digest = hashlib.sha256()
     with open_regular(path, MODELS) as file:
         while block := file.read(CHUNK):
@@ -107,7 +107,7 @@ def _hash_file(path: Path) -> str:
 
 
 def resolve_network(model: str | Path | nn.Module) -> str | Path | nn.Module:
-    """Run the code that `path.py:NAME` names and return its module; return any other model unchanged.
+    """Run the Python code that `path.py:NAME` names and return its torch module; return other models unchanged.
 
     A path of an existing file stays a path, whatever its name.
     """

@@ -19,7 +19,7 @@ OPTIONAL_FACTS = ("classes", "framing", "kind", "T")  # facts of a card that the
 
 
 def list_unstated(caller: CallerFacts) -> tuple[str, ...]:
-    """Return the facts of OPTIONAL_FACTS that the caller does not state.
+    """Return the optional facts about a model (OPTIONAL_FACTS) that the caller did not state.
 
     A framing for events implies that the input is events, and may state T.
     """
@@ -30,7 +30,7 @@ def list_unstated(caller: CallerFacts) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The facts of a model that the card of an artifact states, apart from its graph.
+    """The facts about a model that an artifact's metadata card states in addition to the network graph.
 
     kind           "events" or "static" (images)
     shape          of the input of one step, without the batch: (C, H, W), or (N,) and (C, N) without images
@@ -60,11 +60,11 @@ class ModelFacts:
 
     @property
     def classes_named(self) -> bool:
-        """True if the classes have names; else they are numbers."""
+        """True if a model's classes have names; False if they are only numbered."""
         return "classes" not in self.unstated
 
     def with_card_facts(self, card: Card) -> ModelFacts:
-        """Return these facts with the unstated ones taken from an artifact's card.
+        """Return a model's facts, with those that the caller did not state taken from an artifact's card.
 
         A proof cannot judge these.
         """
@@ -85,7 +85,7 @@ class ModelFacts:
 
     @classmethod
     def from_caller(cls, caller: CallerFacts, graph: Graph) -> ModelFacts:
-        """Return the facts of a model without a card, with default values for facts that the caller did not state.
+        """Return the facts about a model without a card as the caller states them, else default values.
 
         Raises PlifError if the stated facts contradict the graph or each other.
         """
@@ -104,7 +104,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model as its reader returns it.
+    """A trained model as its reader returns it: network graph, reference to compare with, and facts.
 
     graph      its layers and float32 weights, before any pass
     reference  the expected behaviour of the artifact
@@ -137,7 +137,7 @@ NUMBERED = frozenset(("mnist", "nmnist", "dvs128-gesture"))  # data sets with fo
 
 
 def name_classes(caller: CallerFacts, shape: Shape, outputs: int) -> CallerFacts:
-    """Return the caller's options with `classes` in the order of the outputs; None if not named.
+    """Return the caller's options with class names in the order of the outputs; `classes` is None if not named.
 
     `--classes` or `--class-order` give the names. shape, outputs: the input of one step, and the number of classes.
     Raises PlifError for names that do not fit the outputs, and for an order of no known data set.
@@ -156,7 +156,7 @@ def name_classes(caller: CallerFacts, shape: Shape, outputs: int) -> CallerFacts
 
 
 def _find_data_set(network: str | None, shape: Shape, outputs: int) -> str:
-    """Return the data set of a preset, or the only one with the network's input shape and number of classes."""
+    """Return the data set of a preset network, or the only one with its input shape and number of classes."""
     name = (network or "").partition(":")[0]
     if name in PRESETS and len(PRESETS[name].meta.classes) == outputs:
         return name
@@ -171,13 +171,13 @@ def _find_data_set(network: str | None, shape: Shape, outputs: int) -> str:
 
 
 def number_classes(outputs: int) -> tuple[str, ...]:
-    """Return numbers as class names: "0", "1" and so on."""
+    """Return numbers as the names of classes that have none: "0", "1" and so on."""
     return tuple(str(i) for i in range(outputs))
 
 
 @dataclass
 class ModelCheck:
-    """The result of checking a model that may not be exportable.
+    """The result of checking whether a model can be exported.
 
     entries   in the order of the model: a node of the graph, or why a layer has none
     problems  of the model as a whole
@@ -191,5 +191,5 @@ class ModelCheck:
 
     @classmethod
     def from_model(cls, model: TrainedModel) -> ModelCheck:
-        """Return the check result of a model that was read successfully."""
+        """Return the check result of a model that was read successfully, so that it can be exported."""
         return cls(list(model.graph), [], model.graph, model.facts)

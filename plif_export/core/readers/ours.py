@@ -33,7 +33,7 @@ Content: TypeAlias = tuple[
 
 
 def has_card(path: Path) -> bool:
-    """Return whether a file is a model.pt of plif, which has a card.
+    """Return whether a file is a model.pt of plif, which contains a metadata card.
 
     Raises PlifError if it is not a file of tensors at all.
     """
@@ -53,7 +53,7 @@ def load_tensors(path: Path) -> object:
 def to_trained_model(
     net: Network, sha256: str | None = None, has_card: bool = False, notes: list[str] | None = None
 ) -> TrainedModel:
-    """Return a plif network as a TrainedModel: its graph, itself as the reference, and its facts."""
+    """Return a plif network as a TrainedModel: its graph, itself as the reference model, and its facts."""
     return TrainedModel(
         read_network(net), NetworkReference(net), ModelFacts.from_network(net), sha256, has_card, notes or []
     )
@@ -77,7 +77,7 @@ def read_network(net: Network) -> Graph:
 
 
 def _read_layer(op: str, module: nn.Module, x: GraphTensor, out: Shape) -> NewNode:
-    """Convert a layer with the reader of the function that it calls.
+    """Convert a layer of a plif network to a graph node, by the reader for the PyTorch function that it calls.
 
     A layer that calls none has the operation's attributes.
     """
@@ -92,7 +92,7 @@ def _read_layer(op: str, module: nn.Module, x: GraphTensor, out: Shape) -> NewNo
 
 
 class _LayerCall(TorchCall):
-    """The call of a layer's PyTorch function on x, with the layer's attributes as further arguments."""
+    """A layer of a plif network seen as a call of a PyTorch function on x, with the layer's attributes as arguments."""
 
     def __init__(self, function: str, x: GraphTensor, values: list[object], out: Shape) -> None:
         self.x, self.out = x, out
@@ -108,14 +108,14 @@ class _LayerCall(TorchCall):
         return i == 0
 
     def array(self, i: int, purpose: str = "") -> np.ndarray:
-        """Return the layer's parameter, [...] float32."""
+        """Return a parameter of a layer as a float32 array [...], by its position among the arguments."""
         value = self.get(i)
         assert isinstance(value, Tensor)
         return to_array(value)
 
 
 def read_neuron(m: Neuron) -> Content:
-    """Read the kind, attributes and parameters of a plif neuron; alpha [] or [C] in float32, none for IF."""
+    """Return kind, attributes and parameters of a plif neuron layer; alpha (1/tau) is [] or [C], none for IF."""
     alpha = m.alpha()
     return m.kind, read_membrane_attrs(m, m.decay_input), {} if alpha is None else {"alpha": to_array(alpha)}
 

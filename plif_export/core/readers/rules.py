@@ -17,7 +17,7 @@ REGISTER = "register it: docs/own-neurons.md"
 
 @dataclass(frozen=True)
 class Problem:
-    """A layer that cannot be exported, with the rule that it breaks and advice.
+    """A layer that cannot be exported, with the rule that it breaks and advice to the user.
 
     path: the module's path, as in named_modules(); type: its class, or the function called.
     """
@@ -32,7 +32,7 @@ class Problem:
 
 
 def refuse_problems(problems: Sequence[Problem], prefix: str = "") -> None:
-    """Raise PlifError with the first problem of a list, if there is one."""
+    """Raise PlifError with the first of the problems that prevent an export, if there is one."""
     if problems:
         count_note = f" ({len(problems) - 1} more: plif_export.check lists them)" if len(problems) > 1 else ""
         raise PlifError(f"{prefix}{problems[0]}{count_note}")

@@ -20,17 +20,17 @@ from runtime.core.parts import Part, find_parts, index_by_name, third_party_part
 
 
 def list_targets() -> list[str]:
-    """Return the names of the available targets (`--to`)."""
+    """Return the names of the available export targets (values of `--to`)."""
     return [OnnxTarget.name, *index_by_name(find_parts("targets"))]
 
 
 def list_layouts(name: str) -> list[str]:
-    """Return the other layouts of a target's artifact (`--set layout=`)."""
+    """Return the other layouts in which an export target can write its artifact (`--set layout=`)."""
     return [part.name for part in find_parts("targets").values() if part.layout == name]
 
 
 def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
-    """Return the target of a name. Raises PlifError for an unknown name or unknown `--set` options."""
+    """Return the export target with this name. Raises PlifError for unknown names or `--set` options."""
     target = OnnxTarget() if name == OnnxTarget.name else _load_target(name, (options or {}).get("layout", ""))
     for option in options or {}:
         if option not in target.options:

@@ -12,7 +12,7 @@ from runtime.core.model.card import FORMS, Card
 
 
 class OnnxTarget(Target):
-    """The target that writes the proved ONNX file; it names no engine, since the gate runs this very file."""
+    """The export target that writes the proved ONNX file; it names no engine, since the proof runs this very file."""
 
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"

@@ -27,7 +27,7 @@ DEFAULT_MATH = "folded"  # measured in bench/maths.py: the same spikes as exact 
 
 
 class Footprint(Protocol):
-    """The memory need of an artifact, for a target that computes it."""
+    """The memory that an artifact needs (flash, RAM), for export targets that compute it."""
 
     def to_dict(self) -> dict[str, object]: ...
 
@@ -36,7 +36,7 @@ class Footprint(Protocol):
 
 @dataclass
 class ExportJob:
-    """The data that an export hands to its target.
+    """The data that an export hands to its target: graph, ONNX network, card, options and notes.
 
     graph    after all passes
     proto    the same network as ONNX, in the target's dialect; its card is inside already
@@ -65,7 +65,7 @@ class ExportJob:
 
 
 class Target:
-    """An export format, one value of `--to`; the defaults suit a target that writes one file.
+    """An export format, one value of the option `--to`; its default methods suit formats of one file.
 
     suffix      of the artifact's name: ".onnx", ".engine", "_openvino", ".nir"
     extra_suffixes  of further files with its name, which are written with it: ".h"
@@ -91,14 +91,14 @@ class Target:
     engine: ClassVar[str | None] = None
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        """Refuse, before any work, a graph that this target cannot express, or missing software (PlifError)."""
+        """Refuse a graph that this export target cannot express, or missing software, before any work (PlifError)."""
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Return why single layers cannot be written; `check` raises the first of these."""
+        """Return why an export target cannot write single layers of a graph; `check` raises the first of these."""
         return []
 
     def write(self, job: ExportJob, path: Path) -> None:
-        """Write the artifact to `path`, a temporary place next to the final one.
+        """Write the artifact of an export to `path`, a temporary place next to the final one.
 
         A target that writes a folder creates it.
         """
@@ -107,7 +107,7 @@ class Target:
     def open(
         self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None
     ) -> Model | Subject | None:
-        """Open a written artifact for the gate; None if nothing on this machine runs it.
+        """Open a written artifact for its parity proof; None if nothing on this machine runs it.
 
         job: the job that it must be made from, for a target that opens only its own output. Raises CheckFailed for
         other files.
@@ -115,52 +115,52 @@ class Target:
         return None if self.engine is None else load(path, self.engine, sha256=sha256)
 
     def inner_onnx(self, path: Path, card: Card) -> onnx.ModelProto | None:
-        """Return the proved ONNX file inside an artifact; None if there is none."""
+        """Return the proved ONNX file that an artifact contains; None if there is none."""
         return None
 
     def normalized_contents(self, path: Path, card: Card) -> FileContents:
-        """Return all contents of an artifact except its card, to compare with those of a second export."""
+        """Return all contents of an artifact except its card, in a form to compare with a second export's."""
         raise NotImplementedError
 
     def stored_name(self, path: Path, card: Card) -> str:
-        """Return the name under which an artifact was written, if it is stored inside; else its current name."""
+        """Return the name that an artifact stores of itself, given when it was written; else its current name."""
         return path.name
 
     def unreproducible(self, card: Card) -> str | None:
-        """Return the name of the contents that no export on this machine can reproduce; None if all can.
+        """Return the name of what no export on this machine can reproduce in an artifact; None if all can be.
 
         Such an artifact is compared by the ONNX form that it was made from.
         """
         return None
 
     def unchecked_fields(self, card: Card, onnx_sha256: str) -> Card:
-        """Return the card fields of an artifact that cannot be reproduced, which are accepted unchecked.
+        """Return the fields of an artifact's card that no export can reproduce, which are accepted unchecked.
 
         onnx_sha256: of the ONNX form that the model gives.
         """
         return {}
 
     def find_shipped_errors(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
-        """Return (layer, problem) of each error in the shipped form of an artifact that passed the gate."""
+        """Return (layer, problem) of each error in the shipped form of an artifact whose test form was proved."""
         return ()
 
 
 def add_shipped_errors(target: Target, path: Path, card: Card, report: Report, opened: Model | Subject | None) -> None:
-    """Fail the report of an artifact that passed the gate, if its shipped form has errors."""
+    """Add the errors in the shipped form of a proved artifact to its report, which fails if there are any."""
     if report.passed:
         for layer, problem in target.find_shipped_errors(path, card, opened):
             report.fail(layer, 0, problem)
 
 
 def find_map_output(graph: Graph) -> list[Problem]:
-    """Return a problem if the network outputs a map, for targets that output one number for each class."""
+    """Return a problem if the network's output is a map [C, H, W], which some export targets cannot give."""
     last = graph[graph.output]
     rule = f"the network gives a map {list(last.shape)}, and here only one number for each class can be given"
     return [Problem(last.name, last.op, rule, "use --to onnx")] if len(last.shape) != 1 else []
 
 
 def parse_setting(options: Mapping[str, str], name: str, read: Callable[[str], Setting], default: Setting) -> Setting:
-    """Return the value of a --set option, parsed by a function of runtime/core/base/grammar.py.
+    """Return the value of an export target's --set option, parsed by a function of runtime/core/base/grammar.py.
 
     Returns the default if the option was not given.
     """
@@ -173,12 +173,12 @@ def parse_setting(options: Mapping[str, str], name: str, read: Callable[[str], S
 
 
 def parse_flag(options: Mapping[str, str], name: str) -> bool:
-    """Return the value of a true or false --set option; false if it was not given."""
+    """Return the value of an export target's true or false --set option; false if it was not given."""
     return parse_setting(options, name, lambda text: choice_parser("true", "false")(text.lower()), "false") == "true"
 
 
 def load_onnx(path: Path) -> onnx.ModelProto:
-    """Load an ONNX file with its weights inside. Raises PlifError for any other file."""
+    """Load an ONNX file that contains its weights. Raises PlifError for any other file."""
     data = read_model(path)
     try:
         return onnx.load_model_from_string(data)
@@ -187,7 +187,7 @@ def load_onnx(path: Path) -> onnx.ModelProto:
 
 
 def onnx_bytes(proto: onnx.ModelProto) -> bytes:
-    """Serialise an ONNX network without the card in its metadata.
+    """Serialise an ONNX network to bytes, without the metadata card.
 
     Other compilers get these bytes, and a proof is about them.
     """
@@ -198,5 +198,5 @@ def onnx_bytes(proto: onnx.ModelProto) -> bytes:
 
 
 def onnx_sha256(proto: onnx.ModelProto) -> str:
-    """Return the SHA-256 of an ONNX network without its card, in hexadecimal."""
+    """Return the SHA-256 of an ONNX network without its metadata card, in hexadecimal."""
     return hashlib.sha256(onnx_bytes(proto)).hexdigest()

@@ -23,12 +23,12 @@ from runtime.core.model.symbol import Symbol, SymbolicMath, Terms, tensor_symbol
 
 
 def is_writable(op: str) -> bool:
-    """Return whether the ONNX writer supports an operation."""
+    """Return whether the ONNX writer can write a graph operation."""
     return OPERATIONS[op].meaning is not None or op in ("Neuron", "State")
 
 
 def emit_node(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
-    """Emit the ONNX nodes of an operation without state, and return the name of its output.
+    """Write the ONNX nodes of a graph operation without state, and return the name of their output tensor.
 
     The batch axis of its inputs may hold B rows or T * B.
     """
@@ -44,7 +44,7 @@ def emit_node(e: Emitter, node: Node, inputs: Sequence[str]) -> str:
 def emit_neuron(
     e: Emitter, node: Node, x: Sequence[str], states: Mapping[str, str], after: Mapping[str, str], tag: str = ""
 ) -> str:
-    """Emit one time-step of a neuron layer: inputs and states (all [B, ...]) -> spikes and next states.
+    """Write the ONNX nodes of one time-step of a neuron layer: inputs and states -> spikes and next states.
 
     states  {variable: name of the tensor that holds it before the step}
     after   {variable: name of the tensor to write it to}
@@ -70,7 +70,7 @@ def emit_neuron(
 
 
 def write_symbols(e: Emitter, values: Mapping[str, Symbol], prefix: str, tag: str) -> None:
-    """Emit the ONNX nodes of symbolic expressions (runtime/core/model/symbol.py) under the given tensor names.
+    """Write the ONNX nodes of symbolic expressions (runtime/core/model/symbol.py) under the given tensor names.
 
     A shared part becomes one node. Inner tensors are called `<prefix>.<op><n><tag>`.
     """
@@ -96,7 +96,7 @@ def write_symbols(e: Emitter, values: Mapping[str, Symbol], prefix: str, tag: st
 
 
 def _emit_plif(e: Emitter, node: Node, x: str, v: str, v_next: str, tag: str) -> str:
-    """Emit a neuron of plif's own kinds, in the operations that engines run fastest."""
+    """Write the ONNX nodes of a neuron of plif's own kinds, in the operations that engines run fastest."""
     a, layer = node.attrs, node.layer
     threshold = e.weight(f"{node.name}.v_threshold", np.float32(a["v_threshold"]))
     h = _emit_charge(e, node, x, v, f"{layer}.h{tag}", tag)
@@ -139,7 +139,7 @@ def _emit_charge(e: Emitter, node: Node, x: str, v: str, h: str, tag: str) -> st
 
 
 def state_tensors(graph: Graph, batch: int | str) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    """Return the ONNX state inputs and outputs of a graph, float32 [batch, ...], in the order of its layers."""
+    """Return the ONNX inputs and outputs that carry a graph's states, float32 [batch, ...], by layer."""
     variables = [(n, variable) for n in graph.neurons for variable in n.initial]
     ins = [tensor_info(state_input(n.layer, variable), [batch, *n.shape]) for n, variable in variables]
     outs = [tensor_info(state_output(n.layer, variable), [batch, *n.shape]) for n, variable in variables]

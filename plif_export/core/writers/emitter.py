@@ -27,7 +27,7 @@ PACKED = {TensorProto.INT4, TensorProto.UINT4}
 
 
 class Emitter:
-    """A builder of one ONNX graph in one dialect ("integer", "qdq" or "where").
+    """A builder of one ONNX graph in one style of operations ("integer", "qdq" or "where").
 
     shapes  {node: shape of its output, without the batch}, of the graph that is written
     tag     a suffix of the name of every tensor that `op` creates: ".t3" if a part is written once for each step
@@ -40,37 +40,37 @@ class Emitter:
         self.outputs: set[str] = set()  # names of the tensors that nodes output
 
     def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
-        """Add an ONNX node with one output, and return the name of that tensor."""
+        """Add an ONNX node with one output to the file that is built, and return the name of that output tensor."""
         output += self.tag
         self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
         self.outputs.add(output)
         return output
 
     def split(self, tensor: str, outputs: Sequence[str]) -> None:
-        """Add an ONNX Split of axis 0 into equal parts."""
+        """Add an ONNX node that splits a tensor along axis 0 into equal parts."""
         self.nodes.append(
             helper.make_node("Split", [tensor], list(outputs), name=f"{tensor}/Split", axis=0, num_outputs=len(outputs))
         )
 
     def weight(self, name: str, value: np.ndarray | np.generic) -> str:
-        """Add an initializer [...] of any dtype, once for all its uses, and return its name."""
+        """Add a weight tensor [...] to the ONNX file as an initializer, once for all its uses; return its name."""
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def parameters(self, node: Node) -> list[str]:
-        """Add the weight and the bias of a node, if it has them, and return their names."""
+        """Add the weight and bias of a graph node, if it has them, to the ONNX file; return their tensor names."""
         return [self.weight(f"{node.name}.{key}", node.params[key]) for key in ("weight", "bias") if key in node.params]
 
     def broadcast_weight(self, name: str, values: np.ndarray, shape: Sequence[int]) -> str:
-        """Add a parameter as an initializer that broadcasts over [B, *shape], and return its name.
+        """Add a parameter to the ONNX file, reshaped to broadcast over [B, *shape], and return its tensor name.
 
         float32 values [] or [*shape] stay as they are, [C] becomes [C, 1, ...].
         """
         return self.weight(name, reshape_broadcast(np.asarray(values, np.float32), shape))
 
     def matmul_axes(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray]) -> str:
-        """Multiply a tensor by a matrix along each axis of space, the last axis first.
+        """Add ONNX nodes that multiply a tensor by a matrix along each axis of space, the last axis first.
 
         The last axis is X A^T, the one before it A X; an earlier axis is first swapped with the last.
 
@@ -92,7 +92,7 @@ class Emitter:
         return x
 
     def emit_reduced(self, node: Node, x: str, place: Mapping[str, object], out: str | None = None) -> str:
-        """Write a Conv or Linear with weights that are not float32.
+        """Add the ONNX nodes of a Conv or Linear with weights that are not float32.
 
         The part of their precision (plif_export/precisions) writes it.
 

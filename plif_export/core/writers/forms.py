@@ -23,7 +23,7 @@ from runtime.core.parts import Part, find_parts, index_by_name
 
 
 def write_step(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """Write a graph as one time-step with its states; all inputs and outputs are float32.
+    """Write a network graph as an ONNX model of one time-step with its states; inputs and outputs are float32.
 
     T      is not used here: the step form runs for any number of steps
     batch  None leaves the batch axis dynamic

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def hear(proved: ProvedArtifact) -> str | None:
-    """Return the text of the certificate for an ONNX file of the step form; None for other artifacts.
+    """Return the certificate's text for a proved ONNX file of one time-step a call; None for other artifacts.
 
     Fails the report if the file does not give the certified values.
     """

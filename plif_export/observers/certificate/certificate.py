@@ -56,14 +56,14 @@ Record = dict[str, Any]
 
 
 def draw_uint16(seed: int, name: str, shape: tuple[int, ...]) -> Array:
-    """Draw pseudorandom uint16 numbers [*shape] from the seed and a name."""
+    """Return pseudorandom uint16 numbers [*shape] that follow from a seed and a name."""
     data = hashlib.shake_128(f"{seed}/{name}".encode()).digest(2 * int(np.prod(shape)))
     return np.asarray(np.frombuffer(data, "<u2").reshape(shape))
 
 
 @dataclass
 class CertificateInput:
-    """An input tensor of the certificate: spikes or counts by `levels`, other numbers from `low` on.
+    """An input tensor in a certificate's test: spikes or counts by `levels`, other numbers from `low` on.
 
     HOW has the rule.
     """
@@ -73,7 +73,7 @@ class CertificateInput:
     rule: Record
 
     def sample(self, seed: int, i: int) -> Array:
-        """Return the float32 values [1, *shape] of one sample."""
+        """Return the float32 values [1, *shape] of one random sample of an input tensor."""
         if "low" in self.rule:
             u = draw_uint16(seed, f"{self.tensor}/{i}", (1, *self.shape))
             return np.asarray(self.rule["low"] + self.rule["width"] * (u / 65536), np.float32)
@@ -84,7 +84,7 @@ class CertificateInput:
 
 @dataclass
 class JudgedOutput:
-    """An output tensor of a layer in one sample, arrays [1, ...].
+    """A layer's output tensor in one sample of a certificate, expected and actual, arrays [1, ...].
 
     value: by the graph;  bound: its rounding error;  undecided: where rounding may change it;  actual: by the file
     """
@@ -99,14 +99,14 @@ class JudgedOutput:
 
 @dataclass
 class TensorHash:
-    """The hashed cells of one tensor, sample after sample."""
+    """The hash of one tensor's values, rounded to a grid of cells, over all samples of a certificate."""
 
     k: int
     left_out: list[Array] = field(default_factory=list)
     cells: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def add_sample(self, output: JudgedOutput, reach: Array, u: Array) -> int:
-        """Hash the next sample of a tensor, and return the number of cells that differ in the file.
+        """Add a tensor's values in the next sample to its hash; return how many differ in the ONNX file.
 
         reach: how far its values may be off
         """
@@ -126,7 +126,7 @@ class TensorHash:
 def certify(
     proto: onnx.ModelProto, card: Card, graph: Graph, weights: Graph, report: Report, seed: int, **file: str
 ) -> str:
-    """Return the text of the certificate of a file of the step form that has passed the gate.
+    """Return the text of the certificate of an ONNX file (one time-step a call) that has passed its parity proof.
 
     graph    the judging graph: the model as read, or with rounded weights after all passes
     weights  the model as read, with the parameters to hash
@@ -183,7 +183,7 @@ def certify(
 
 
 def _fraction_bits(reach: Array, size: int) -> int:
-    """Choose the number of fraction bits k of the cells by the first sample.
+    """Choose the number of fraction bits k to which a certificate rounds a tensor's values before hashing.
 
     With u drawn, 2 reach 2^k is the probability that a value is left out.
     """
@@ -192,7 +192,7 @@ def _fraction_bits(reach: Array, size: int) -> int:
 
 
 def _input_tensors(graph: Graph, card: Card) -> Iterator[CertificateInput]:
-    """Yield the input tensors: the input, and the states and spikes of each layer.
+    """Yield the input tensors of a certificate's test: the input, and the states and spikes of each layer.
 
     A state after the step is included if another layer reads it.
     """
@@ -214,7 +214,7 @@ def _input_tensors(graph: Graph, card: Card) -> Iterator[CertificateInput]:
 
 
 def _bound_step(bounds: Bounds, fed: dict[str, Array]) -> StepBounds:
-    """Return the rounding bounds of one step on the fed tensors."""
+    """Return the rounding error bounds of one network step on the given input tensors."""
 
     def state_at(layer: str, variable: str, when: str) -> Array:
         return fed[(state_input if when == "before" else state_output)(layer, variable)]
@@ -227,7 +227,7 @@ def _states_before(node: Node, step: StepBounds) -> State:
 
 
 def _widen_range(node: Node, step: StepBounds, rule: Record) -> Record:
-    """Widen a rule for drawing membranes, so that they put most neurons above or below the threshold."""
+    """Widen the range of random membranes so that it has values that make most neurons spike, and stay silent."""
     top = np.full((1, *node.shape), float(node.attrs["v_threshold"]))
     needed = solve_v_for_h(node, step.input_current(node), _states_before(node, step), top)["v"]
     ends = [float(f"{end:.3g}") for end in np.quantile(needed, (0.1, 0.9))]
@@ -236,7 +236,7 @@ def _widen_range(node: Node, step: StepBounds, rule: Record) -> Record:
 
 
 def _output_tensors(step: StepBounds, subject: SlicedFile, fed: dict[str, Array]) -> Iterator[JudgedOutput]:
-    """Yield the output tensors of each layer in one step, and y."""
+    """Yield the output tensors of each layer of a network in one step, and its output y."""
     bounds, nodes = step.bounds, step.bounds.neurons
     before = {layer: _states_before(node, step) for layer, node in nodes.items()}
     layer_steps = {
@@ -272,7 +272,7 @@ def _output_tensors(step: StepBounds, subject: SlicedFile, fed: dict[str, Array]
 
 
 def _format_json(record: Record) -> str:
-    """Format the certificate as JSON, one line per member; the last line is the hash of the bytes before it."""
+    """Format a certificate as JSON, one line per member; the last line is the hash of the bytes before it."""
     text = json.dumps(record, separators=(",", ":"))
     for mark in ('{"tensor":', '{"layer":', '"how":', '"file":', '"given":', '"made":', '"weights":'):
         text = text.replace(mark, "\n" + mark)

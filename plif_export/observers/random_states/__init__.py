@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class ThoroughOptions(OptionRecord):
-    """The option for a thorough proof, which takes minutes."""
+    """The option --thorough of an export proof, which then takes minutes."""
 
     thorough: bool = option("Minutes more: 10,000 steps, and a search for an input on which they part.", default=False)
 
 
 def hear(proof: Proof, thorough: bool) -> None:
-    """Run the thorough checks, a long run and a search, on an artifact that passed the gate."""
+    """Test a proved artifact further: on a long run, and by a search for inputs on which it differs from the model."""
     from plif_export.observers.random_states.search import run_thorough
 
     run_thorough(proof)

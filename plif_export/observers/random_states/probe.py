@@ -58,7 +58,7 @@ Fires = dict[str, Array]  # {layer: [steps, rows, ...] bool}
 
 
 def check_random_states(subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array, seed: int) -> None:
-    """Run the gate's checks on random spikes and faint states; fail the report on errors.
+    """Test an artifact from random spikes and from nearly zero states; fail the proof's report on errors.
 
     x [T, B, ...]: the stimulus of the gate
     """
@@ -70,7 +70,7 @@ def check_random_states(subject: Subject, graph: Graph, bounds: Bounds, report: 
 def check_random_spikes(
     subject: Subject, graph: Graph, bounds: Bounds, report: Report, rng: np.random.Generator
 ) -> None:
-    """Check every weight and threshold of every layer of a graph, on random spikes that use them all.
+    """Test every weight and threshold of every layer of an artifact, on random spikes that use them all.
 
     Adds to the report, and fails it.
     """
@@ -84,7 +84,7 @@ def check_random_spikes(
 
 
 def check_faint_states(subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array) -> None:
-    """Check calls that start from subnormal or nearly subnormal states, without input and on x [T, B, ...].
+    """Test calls of an artifact from states near or below the smallest normal float, without input and on x.
 
     The subject and the runtime run from FAINT, of both signs, and 0: each in every neuron, or in every seventh if a
     call takes one row. Adds to the report, and fails it.
@@ -142,20 +142,20 @@ def _draw_cases(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.G
 def draw_all_layers(
     subject: Subject, graph: Graph, bounds: Bounds, x: Array, share: float, membranes: int, rng: np.random.Generator
 ) -> Case:
-    """Draw a call on x [steps, 1, ...] in which a share of all neurons fires, from membranes of one kind."""
+    """Make a random test call on x [steps, 1, ...] in which a share of all neurons of a network fires."""
     fires = {n.layer: rng.random((_free_steps(subject), 1, *n.shape)) < share for n in graph.neurons}
     return _build_case(subject, graph, bounds, x, fires, membranes, rng)
 
 
 def _free_steps(subject: Subject) -> int:
-    """Return the number of steps of a call in which spikes can be chosen."""
+    """Return in how many steps of an artifact's call a test can choose the spikes."""
     return subject.chunk if subject.shows_spikes else 1
 
 
 def _draw_layer_case(
     subject: Subject, graph: Graph, bounds: Bounds, layer: str, reach: InputReach, rng: np.random.Generator
 ) -> Case:
-    """Draw a call that tests one layer, or the output, on rows of few spikes."""
+    """Make a random test call for one layer, or the output, on rows of few spikes."""
     steps = subject.chunk
     n = reach.rows if subject.static else -(-reach.rows // steps)
 
@@ -172,7 +172,7 @@ def _draw_layer_case(
 
 @dataclass
 class InputReach:
-    """The spikes that reach a layer's input, and how to draw them.
+    """The spikes that a layer's input depends on, and the numbers by which a test draws these at random.
 
     sources  the nodes with spikes that the layer reads, and the input
     parts    the number of groups that fire in turn, so that ACTIVE spikes meet in a sum; 0 without weights
@@ -212,14 +212,14 @@ def find_reach(graph: Graph, names: Sequence[str]) -> InputReach:
 
 
 def draw_spike_rows(shape: Sequence[int], reach: InputReach, rows: int, rng: np.random.Generator) -> Array:
-    """Draw which neurons fire in each row, bool [rows, *shape]: one group of them per row."""
+    """Choose at random which neurons fire in each row of a test, bool [rows, *shape]: one group in each."""
     turn = np.arange(rows) * (reach.parts // reach.rows) % reach.parts  # adjacent groups have the same channels
     fired: Array = _draw_groups(shape, reach.parts, reach.block, rng) == turn.reshape(-1, *[1] * len(shape))
     return fired
 
 
 def _draw_groups(shape: Sequence[int], parts: int, block: int, rng: np.random.Generator) -> Array:
-    """Assign each neuron to a group, int [*shape], with groups of equal size in each channel."""
+    """Assign each neuron to a random group, int [*shape], with groups of equal size in each channel."""
     coarse = [-(-size // block) for size in shape[1:]]
     first = rng.permutation(shape[0])[:, None]
     drawn = (rng.permuted(np.tile(np.arange(prod(coarse)), (shape[0], 1)), axis=1) + first) % parts
@@ -233,7 +233,7 @@ def _build_case(
     subject: Subject, graph: Graph, bounds: Bounds, x: Array, fires: Fires, membranes: int, rng: np.random.Generator,
     only: str | None = None,
 ) -> Case:  # fmt: skip
-    """Build a call on x [steps, rows, ...] in which the given neurons fire in the first steps.
+    """Build a test call on x [steps, rows, ...] in which the given neurons fire in the first steps.
 
     only: one layer (or the output) instead of all
     """
@@ -285,7 +285,7 @@ def _rest_state(node: Node, rows: int) -> State:
 
 
 def _round_half(state: State, rng: np.random.Generator) -> State:
-    """Round half of a state's variables except the membranes to whole numbers.
+    """Round a random half of a layer's state variables, except the membranes, to whole numbers.
 
     Random numbers are rarely multiples of anything.
     """
@@ -294,7 +294,7 @@ def _round_half(state: State, rng: np.random.Generator) -> State:
 
 
 def _make_fire(node: Node, x: Inputs, state: State, fires: Array, far: bool, rng: np.random.Generator) -> State:
-    """Move v so that the current x makes h cross the threshold in the neurons `fires`, and in no others.
+    """Move the membranes v so that the current x makes exactly the neurons `fires` cross the threshold.
 
     Neurons that already do so keep v. far: all move, half of them up to FAR thresholds away, where everything stays
     finite
@@ -313,7 +313,7 @@ def _make_fire(node: Node, x: Inputs, state: State, fires: Array, far: bool, rng
 
 
 def _move_near_threshold(node: Node, step: StepBounds, state: State, rng: np.random.Generator) -> State:
-    """Move v so that the current of this step puts h a few bounds above or below the threshold.
+    """Move the membranes v so that h lands just above or below the threshold, by a few rounding bounds.
 
     Where arithmetic is exact, h may be exactly on it.
     """

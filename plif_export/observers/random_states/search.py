@@ -33,7 +33,7 @@ CHANGED = 0.05  # of the numbers of a frame
 
 
 def run_thorough(proof: Proof) -> None:
-    """Run the long run and the search on an artifact that passed the gate.
+    """Test a proved artifact by a run of many steps, and by a search for inputs on which it differs from the model.
 
     The engine is compared with the file if there are both, else with the reference. Fails the report, and records the
     effort.
@@ -91,7 +91,7 @@ def _run_long(
 def _search_inputs(
     subject: Subject, graph: Graph, bounds: Bounds, report: Report, record: ThoroughRecord, rng: np.random.Generator
 ) -> None:
-    """Test RESTARTS frames, drawn anew and changed in turns, for a difference."""
+    """Search for an input on which an artifact differs from the model, by frames drawn anew or changed at random."""
     best = np.zeros((subject.chunk, 1, *graph.input_shape), np.float32)
     while record["restarts"] < RESTARTS and report.passed:
         density, height = 10 ** rng.uniform(-3, 0), MOST ** rng.random()

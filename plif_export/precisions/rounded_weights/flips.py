@@ -23,7 +23,7 @@ MIN_FLIPS = 20  # fewer flips are ignored, for layers that hardly fire
 
 
 class FlipCounter:
-    """A counter of the model's spikes that rounded weights change, and of those that they could have changed.
+    """A counter of the spikes of a model that change when its weights are rounded, and of those that could.
 
     model  in fp32;  rounded: the layers with input from rounded weights
     """
@@ -32,7 +32,7 @@ class FlipCounter:
         self.model, self.rounded = model, _find_rounded_layers(graph)
 
     def count_flips(self, subject: Subject, x: Array, state: State, bounds: Bounds, report: Report) -> History:
-        """Count the spikes that differ from the model's, layer by layer, given the model's own states.
+        """Count the spikes of an artifact that differ from the model's, with every layer fed by the model's values.
 
         The input is x [T, 1, ...]; each layer gets the model's spikes and membranes.
 
@@ -69,7 +69,7 @@ class FlipCounter:
         return history
 
     def any_fires(self, x: Array) -> bool:
-        """Return whether a layer with rounded weights fires on x [T, B, ...] from reset, without random membranes."""
+        """Return whether any layer with rounded weights fires on x [T, B, ...], from a reset."""
         for b in range(x.shape[1]):
             state = self.model.initial()
             for x_t in x[:, b : b + 1]:
@@ -82,7 +82,7 @@ class FlipCounter:
 
 
 def _find_rounded_layers(graph: Graph) -> set[str]:
-    """Return the neuron layers with input from rounded weights."""
+    """Return the neuron layers whose input comes from a layer with rounded weights."""
 
     @cache
     def is_rounded(name: str) -> bool:

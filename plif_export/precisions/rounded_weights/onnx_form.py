@@ -33,7 +33,7 @@ from runtime.core.model.grids import pack, unsigned_zero
 
 
 def write_half(e: Emitter, node: Node, x: str, place: Mapping[str, object], out: str) -> str:
-    """Emit a layer with float16 weights as ONNX, and return the name of its output.
+    """Write a layer with float16 weights as ONNX nodes, and return the name of its output.
 
     place: a convolution's strides and similar attributes; out: the output's name
     """
@@ -44,7 +44,7 @@ def write_half(e: Emitter, node: Node, x: str, place: Mapping[str, object], out:
 
 
 def write_integer(e: Emitter, node: Node, x: str, place: Mapping[str, object], out: str) -> str:
-    """Emit a layer with weights of whole numbers as ONNX, in the emitter's dialect."""
+    """Write a layer with integer weights as ONNX nodes, in the emitter's style of operations."""
     if e.dialect not in _DIALECTS:
         raise PlifError(f"dialect '{e.dialect}': expected one of {', '.join(_DIALECTS)}")
     return _DIALECTS[e.dialect](e, node, x, place, out)
@@ -68,7 +68,7 @@ def _emit_integer(e: Emitter, node: Node, x: str, place: Mapping[str, object], o
 
 
 def _emit_scale(e: Emitter, node: Node) -> str:
-    """Emit the scale of a layer's sums, shaped like its channels.
+    """Write the ONNX nodes of the scale of a layer's integer sums, shaped like its channels.
 
     It consists of constants, so an engine computes it once, when it loads.
     """
@@ -87,7 +87,7 @@ def _channel_shape(e: Emitter, node: Node) -> str:
 
 
 def _emit_with_bias(e: Emitter, node: Node, out: str, op: str, inputs: list[str], **attrs: object) -> str:
-    """Emit the last operation of a layer, and its bias after it if it has one."""
+    """Write the last ONNX node of a layer, and its bias after it if it has one."""
     if "bias" not in node.params:
         return e.op(op, inputs, out, **attrs)
     current = e.op(op, inputs, f"{node.name}.unbiased", **attrs)
@@ -115,14 +115,14 @@ def _emit_float_product(e: Emitter, node: Node, inputs: list[str], place: Mappin
 
 
 def _add_scalar(e: Emitter, name: str, value: np.generic) -> str:
-    """Add an initializer without an axis, of shape [] (`weight` gives a number the shape [1])."""
+    """Add a single number to the ONNX file as an initializer of shape [] (`weight` would give it the shape [1])."""
     if name not in e.initializers:
         e.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
     return name
 
 
 def _add_integer_weight(e: Emitter, node: Node, unsigned: bool) -> str:
-    """Add the integer weight of a layer as an initializer, and return its name.
+    """Add the integer weight of a layer to the ONNX file as an initializer, and return its name.
 
     INT8 [in, out], or UINT8 [O, I, ...] with the zero point added
     """

@@ -30,7 +30,7 @@ MOST = 64
 
 
 def find_spike_counts(graph: Graph) -> dict[str, Counts]:
-    """Return the spike counts of the nodes with outputs that are spikes or counts, {node name: Counts}."""
+    """Return for each graph node that outputs spikes, or averages of them, their counts, {node name: Counts}."""
     counts: dict[str, Counts] = {}
     shapes = graph.shapes
     for node in graph:
@@ -46,14 +46,14 @@ def find_spike_counts(graph: Graph) -> dict[str, Counts]:
 
 
 def _rewrite_counted(graph: Graph, reduce: Callable[[Node, int], Node]) -> Graph:
-    """Rewrite each Conv and Linear that reads spike counts with `reduce(node, area of its counts)`."""
+    """Rewrite each Conv and Linear layer that reads spikes or averages of spikes, by the function `reduce`."""
     counts = find_spike_counts(graph)
     nodes = [node for node in graph if node.op in ("Conv", "Linear") and node.inputs[0] in counts]
     return graph.replace_nodes({node.name: reduce(node, counts[node.inputs[0]].area) for node in nodes})
 
 
 def cast_half(graph: Graph) -> Graph:
-    """Cast the weights of layers that read spikes to float16, if averages are over 1, 2, 4, 8, ... values.
+    """Cast the weights of layers that read spikes to float16, except behind averages of 3, 5, 6, ... values.
 
         x = float32(sum W16 s) + b
 
@@ -76,7 +76,7 @@ def cast_half(graph: Graph) -> Graph:
 
 
 def quantize_weights(graph: Graph, grid: Grid) -> Graph:
-    """Quantize the weights of layers that read spikes to whole numbers, with one scale for each output channel.
+    """Quantize the weights of layers that read spikes to integers, with one scale for each output channel.
 
         Wk = round(W / scale) in -most .. most
         x = float32(sum Wk k) * scale + b           the sum is whole numbers, exact in any order
@@ -115,7 +115,7 @@ def quantize_array(weight: np.ndarray, layer: str, grid: Grid) -> tuple[np.ndarr
 
 
 def _quantize_channel(row: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.float32]:
-    """Quantize one channel [n] to int8 [n] with the scale of the least squared error.
+    """Quantize one channel's weights [n] to int8 [n], with the scale that gives the least squared error.
 
     Among equals it is the largest scale, max |W| / most.
     """
@@ -131,7 +131,7 @@ def _quantize_channel(row: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.float
 
 
 def _round_to_grid(weight: np.ndarray, scale: np.float32, most: int) -> np.ndarray:
-    """Round weights divided by the scale to whole numbers, still in float32."""
+    """Round weights divided by their scale to whole numbers, still in float32."""
     return np.rint(weight / scale).clip(-most, most)
 
 

@@ -16,7 +16,7 @@ FIRST_WEIGHTS = 1024  # weights that rule out most tensors quickly
 
 
 def find_grid(weight: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (int8 [O, ...], float32 scale [1] or [O]) of weights [O, ...] on an integer grid; None for others.
+    """Return weights [O, ...] that are multiples of a scale as (int8 [O, ...], scale [1] or [O]); None for others.
 
     Such weights are a scale, of the tensor or of each output, times whole numbers of `bits` bits, or of fewer if
     these suffice.
@@ -31,7 +31,7 @@ def find_grid(weight: np.ndarray, bits: int = 8) -> tuple[np.ndarray, np.ndarray
 
 
 def find_row_grid(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] | None:
-    """Return (int8 [n], scale) of weights [n] on an integer grid, with the fewest bits; None for other weights.
+    """Return weights [n] that are multiples of a scale as (int8 [n], scale), with the fewest bits; else None.
 
     If the largest is k times the scale, the scale is that weight / k: each k is tried. Among the nearby floats, the
     scale is the one with products that equal the weights, or are nearest to them.
@@ -60,7 +60,7 @@ def find_row_grid(row: np.ndarray, bits: int) -> tuple[np.ndarray, np.float32] |
 
 
 def describe_grids(weights: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Describe the layers with weights [O, ...] on an integer grid: {layer: "4 bits a channel"}."""
+    """Describe the layers whose weights [O, ...] are multiples of a scale: {layer: "4 bits a channel"}."""
     grids = {
         layer: find_grid(weight) for layer, weight in weights.items() if weight.dtype == np.float32 and weight.size
     }

@@ -28,7 +28,7 @@ LAYERS: dict[
 
 
 def register_layer(cls: type[nn.Module] | str, reader: LayerReader) -> None:
-    """Register a reader for a class of custom layers, so that a network with such layers can be exported.
+    """Register a function that reads a class of custom layers, so that networks with them can be exported.
 
     cls: the class itself or its qualified name (so that nothing must be imported).
     reader: (module, shape in, shape out) -> (op, attributes, parameters).
@@ -43,7 +43,7 @@ def qualified_name(cls: type) -> str:
 def find_entry(
     module: nn.Module, registry: Mapping[str, Entry], methods: tuple[str, ...] = ("forward",)
 ) -> Entry | None:
-    """Return the registry entry of a module's class, or of its first base class that is registered.
+    """Return the entry of a module's class in a registry of layer classes, or of its first registered base class.
 
     Returns None if there is no entry, or if a class before it overrides one of `methods`: it then computes something
     else.

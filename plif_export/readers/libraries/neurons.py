@@ -26,7 +26,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class NeuronType:
-    """The facts that the exporter has about a class of neurons: its equation, and the reset of its state.
+    """The exporter's knowledge about a class of neurons: how to read its equation, and how to reset its state.
 
     read: module -> (kind, attributes, parameters); raises Unsupported.
     keep: advice for a network that does not carry the state from one call to the next.
@@ -74,7 +74,7 @@ def find_neuron_type(module: nn.Module) -> NeuronType | None:
 
 
 def reset_neurons(module: nn.Module) -> None:
-    """Reset the state of every neuron in a module, with the reset of its library."""
+    """Reset the state of every neuron in a PyTorch module, with the reset function of the neuron's library."""
     for part in module.modules():
         kind = find_neuron_type(part)
         if kind is not None and kind.reset is not None:
@@ -87,8 +87,8 @@ def reset_neurons(module: nn.Module) -> None:
             clear(part)
 
 
-def reset_like_owner(module: nn.Module) -> str:
-    """Reset a module as its owner would: by its library's reset and by every reset() of its parts.
+def reset_like_user(module: nn.Module) -> str:
+    """Reset a PyTorch module as its user would: by the reset of its library, and reset() of every submodule.
 
     Returns: the name of the reset function, for a message.
     """
@@ -107,7 +107,7 @@ def is_stateful(module: nn.Module) -> bool:
 
 
 def keeps_state(module: nn.Module) -> bool:
-    """Return whether a module is a neuron or another layer with a state between steps."""
+    """Return whether a PyTorch module is a neuron or another layer that keeps a state between time-steps."""
     return find_neuron_type(module) is not None or is_stateful(module)
 
 
@@ -145,7 +145,7 @@ def register_neuron(
 
 
 def _require_step_function(function: Callable[[Tensor], Tensor], at_threshold: float, name: str) -> None:
-    """Refuse a spike function that is not the step function, with a given value at the threshold."""
+    """Refuse a spike function that is not the Heaviside step with the given value at the threshold."""
     tiny = torch.finfo(torch.float32).tiny
     with torch.no_grad():
         spikes = [float(value) for value in function(torch.tensor([-1.0, -tiny, 0.0, tiny, 1.0]))]

@@ -19,7 +19,7 @@ Forward = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
 
 
 def _rewrite_sliding_psn(m: Any) -> Forward:
-    """Return a step-by-step forward for SpikingJelly's SlidingPSN.
+    """Return a forward function that computes SpikingJelly's SlidingPSN neuron one time-step after another.
 
     S[t] = step(sum_i w_i X[t - k + 1 + i] + b), over the last k inputs: zeros before the first. SpikingJelly joins
     the batch and the neurons for it, and makes shorter sums in the first steps.
@@ -46,7 +46,7 @@ def _rewrite_sliding_psn(m: Any) -> Forward:
 
 
 def _rewrite_state_leaky(m: Any) -> Forward:
-    """Return a step-by-step forward for snnTorch's StateLeaky and LinearLeaky.
+    """Return a forward function that computes snnTorch's StateLeaky or LinearLeaky one step after another.
 
     U[t] = exp(-1 / tau) U[t - 1] + X[t], S = U > threshold, without reset: X is the input, or a linear layer of it.
     snnTorch computes all steps in one convolution with exp(-t / tau).
@@ -71,7 +71,7 @@ def _rewrite_state_leaky(m: Any) -> Forward:
 
 
 def _rewrite_leaky_parallel(m: Any) -> Forward:
-    """Return a step-by-step forward for snnTorch's LeakyParallel, which runs an nn.RNN.
+    """Return a forward function that computes snnTorch's LeakyParallel (an nn.RNN) one step after another.
 
     U[t] = relu(W X[t] + b + beta U[t - 1] + c), S = U > threshold, without reset.
     """
@@ -102,7 +102,7 @@ REWRITTEN: dict[str, Callable[[nn.Module], Forward]] = {
 
 
 def rewrite_forwards(module: nn.Module) -> None:
-    """Replace the forward of every part of a copied module by its rewritten version, for classes in REWRITTEN."""
+    """Replace the forward of each submodule whose class is in REWRITTEN by one that computes step by step."""
     for path, part in module.named_modules():
         make_forward = find_entry(part, REWRITTEN)
         if make_forward is not None:
@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[str, str]] = {
 
 
 def find_refused_parts(module: nn.Module) -> list[Problem]:
-    """List the parts of a module that are refused because they do not repeat one step."""
+    """List the submodules that the export refuses, because their time-steps do not all compute the same."""
     refused = ((path, part, find_entry(part, REFUSED)) for path, part in module.named_modules())
     return [
         Problem(path or "forward", type(part).__name__, *reason) for path, part, reason in refused if reason is not None

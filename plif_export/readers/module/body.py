@@ -40,7 +40,7 @@ NO_INPUT_RULE = "it reads a state that does not depend on the input"
 
 @dataclass(eq=False)
 class StepState:
-    """A state of a time-step: its node before the step, its node after it, and its initial value.
+    """A state variable of a module: its recorded nodes before and after a time-step, and its initial value.
 
     initial: a node or a number.
     """
@@ -56,7 +56,7 @@ class StepState:
 
 @dataclass(eq=False)
 class StepProgram:
-    """The operations of one time-step of a module, which PyTorch can run with the states passed in and out.
+    """The recorded operations of one time-step of a module; PyTorch can run them with states passed in and out.
 
     body: nodes in an order that runs; other nodes that they read, besides input and states, are constant.
     x: the node of the input of a step, [B, ...]; None if no step reads it. batch: of the example run.
@@ -82,7 +82,7 @@ class StepProgram:
         extra: Iterable[TraceNode] = (),
         step_node: TraceNode | None = None,
     ) -> NodeValues:
-        """Compute all nodes of a step program that do not depend on the time-step (constant folding).
+        """Compute all values of a step program that are the same in every time-step (constant folding).
 
         step_node: a further node that depends on the step. image: [B, ...], the one input of all steps.
         """
@@ -112,7 +112,7 @@ class StepProgram:
         noise: Mapping[TraceNode, tuple[TraceNode, Tensor]] | None = None,
         replace_value: Callable[[TraceNode, Tensor], Tensor] | None = None,
     ) -> NodeValues:
-        """Run one time-step of a recorded module, and return the values of all its nodes.
+        """Run a module's step program for one time-step, and return the values of all its operations (nodes).
 
         constants: values of constant nodes. states: the states before the step. x: its input [B, ...].
         noise: {node of the body: (the node that it reads, the current added to that)}, for the node alone.
@@ -135,12 +135,12 @@ class StepProgram:
 
 
 def resize_batch(node: TraceNode, example: int, batch: int) -> tuple[int, ...]:
-    """Return the shape of a recorded node for another batch size."""
+    """Return the shape that the value of a recorded operation has with another batch size."""
     return tuple(n // example * batch if axis == 0 and n % example == 0 else n for axis, n in enumerate(node.shape))
 
 
 def get_constant(node: TraceNode, constants: Mapping[TraceNode, Tensor]) -> Tensor:
-    """Return the value [...] of a constant node, and refuse a node that depends on the step."""
+    """Return the value [...] of a recorded constant, and refuse a node whose value depends on the time-step."""
     if node not in constants:
         raise Unsupported(NO_INPUT_RULE, NO_NUMBER_RULE)
     return constants[node]
@@ -158,7 +158,7 @@ def find_ancestors(nodes: Iterable[TraceNode]) -> set[TraceNode]:
 
 
 def compute_nodes(targets: Iterable[TraceNode], known_values: NodeValues, batch: int) -> NodeValues:
-    """Compute the values of recorded operations (nodes), and of all nodes that they depend on.
+    """Compute the values of some recorded operations (nodes), and of all operations whose values they need.
 
     known_values: the values of some nodes, which are not computed again.
     """
@@ -179,7 +179,7 @@ def compute_nodes(targets: Iterable[TraceNode], known_values: NodeValues, batch:
 
 
 def compute_node(node: TraceNode, known_values: NodeValues, batch: int) -> Tensor:
-    """Compute the value of one recorded operation, mostly [B, ...], from the values of the nodes that it reads.
+    """Compute the value of one recorded operation (node), mostly [B, ...], from the values of its arguments.
 
     The value of an operation with several outputs is a tuple, and only the nodes that select an output read it.
     """
@@ -254,14 +254,14 @@ def find_step_program(
 def _drop_derived(
     read: dict[TraceNode, TraceNode], pairs: dict[TraceNode, TraceNode], fixed: set[TraceNode]
 ) -> tuple[list[TraceNode], list[TraceNode]]:
-    """Drop the states of a time-step that follow from other states and weights; return the body and the states.
+    """Drop states that a step can compute from other states and weights; return its nodes and the states left.
 
     snnTorch's reset follows from the membrane, for example. Each step computes such a value again.
     """
     carried, recomputed = dict.fromkeys(read), []
 
     def find_derivation(state: TraceNode) -> list[TraceNode] | None:
-        """List the operations that compute a state from other states and constants; None if there are none such."""
+        """List the operations that compute a state from other states and constants; None if that is impossible."""
         parts, stack = dict[TraceNode, None](), [state]
         while stack:
             node = stack.pop()
@@ -286,7 +286,7 @@ def _drop_derived(
 
 
 def drop_unused(program: StepProgram, ends: Iterable[TraceNode], is_neuron: Callable[[str], bool]) -> None:
-    """Drop the nodes and states of a program that do not affect the given output nodes, over any number of steps.
+    """Drop the operations and states of a step program that never affect the given output nodes in any step.
 
     is_neuron: path -> whether it belongs to a neuron; a used neuron keeps its states and spikes.
     """
@@ -314,7 +314,7 @@ def drop_unused(program: StepProgram, ends: Iterable[TraceNode], is_neuron: Call
 def find_initial_values(
     program: StepProgram, read: dict[TraceNode, TraceNode], length: int, replaced: set[str], x: Tensor
 ) -> None:
-    """Find the initial value of each state of a step program.
+    """Find the value that each state of a module's step program has before the first time-step.
 
     The search goes back from the nodes that step length + 1 reads to those that step 1 read, and matches the program
     to each step. If step 1 is another program (`if t == 0: out = y`, or a state that starts as a Python number), the
@@ -356,7 +356,7 @@ def find_initial_values(
 
 
 def _attribute_name(name: str) -> str:
-    """Return the attribute of a module that holds a tensor of a list: net.state1.0 -> state1."""
+    """Return the attribute in the dotted name of a module's tensor, without list index: net.state1.0 -> state1."""
     parts = name.split(".")
     while len(parts) > 1 and parts[-1].isdigit():
         parts.pop()
@@ -371,7 +371,7 @@ def _match_program(
     bindings: dict[TraceNode, TraceNode],
     matched: set[tuple[TraceNode, TraceNode]],
 ) -> bool:
-    """Return whether a node repeats the operations of a pattern on other states, and enter these in `bindings`."""
+    """Return whether a node repeats another's operations; enter the nodes that replace its states in `bindings`."""
     stack: list[tuple[Argument, Argument]] = [(pattern, target)]
     while stack:
         p, q = stack.pop()
@@ -395,7 +395,7 @@ def _match_program(
 def _search_initial_numbers(
     program: StepProgram, states: list[StepState], after_first: dict[TraceNode, TraceNode], x: Tensor
 ) -> None:
-    """Set the initial value of each state to the number with which the program reproduces step 1 bit for bit."""
+    """Set each state's initial value to the number with which the step program reproduces step 1 bit for bit."""
     numbers = {0.0, 1.0} | {float(v) for n in program.body for v in n.numbers}
     numbers |= {-v for v in numbers}
     first = [after_first[s.before] for s in states]

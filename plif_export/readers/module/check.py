@@ -1,14 +1,13 @@
-"""The comparison of a module's own forward with the step program that the reader found, for as long as it will be run.
+"""The comparison of a module's own forward with the step program found, for as long as it will be run.
 
 A sequence is run with the caller's own T, with LONG or more, and with one step more than that. A module of one step
 is run for STEPS steps in a row. Each row of a batch of BATCHES rows must equal the row alone. The output is compared,
 and the current, the spikes and the states of each layer of neurons. Neurons also get random currents on top of their
 own, stronger and stronger until each layer has fired.
 
-A layer that computes all steps at once adds its terms in another order than one step by itself. In a large network
-one spike in millions differs for that reason. So if the two differ, they are compared layer by layer: each neuron
-gets the module's own current, from which it must fire the same spikes, and the layers before it must compute that
-current except for rounding.
+A layer of all steps at once adds its terms in another order than one step by itself: in a large network one spike in
+millions then differs. So if the two differ, each neuron gets the module's own current, from which it must fire the
+same spikes, and the layers before it must compute that current except for rounding.
 """
 
 from __future__ import annotations
@@ -24,11 +23,18 @@ from plif_export.core.readers.rules import REGISTER, Problem
 from plif_export.readers.libraries.neurons import keeps_state
 from plif_export.readers.module.body import NodeValues
 from plif_export.readers.module.lower import ModuleReading
-from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.regions import is_inside
-from plif_export.readers.module.runs.original import Rollout, compare_with_copy, find_reset_leftovers
+from plif_export.readers.module.runs.original import Rollout, compare_with_copy, find_reset_leftovers, list_start_states
 from plif_export.readers.module.runs.places import NO_CALL_SITES, strip_reshapes
-from plif_export.readers.module.runs.sides import ForwardMonitor, NoiseCurrents, RunValues, is_close, run_step_program
+from plif_export.readers.module.runs.sides import (
+    ForwardMonitor,
+    NoiseCurrents,
+    RunValues,
+    all_close,
+    is_close,
+    run_step_program,
+    stack_rows,
+)
 from plif_export.readers.tracing.copies import preserve_module
 from plif_export.readers.tracing.nodes import TraceNode
 
@@ -41,10 +47,9 @@ LARGE_WEIGHTS, LARGE_NEURONS = 10_000_000, 100_000  # weights, neurons: a larger
 
 @dataclass
 class ComparisonResult:
-    """The result of comparing the forward of a module with the step program that the reader found.
+    """The result of comparing a module's forward with its step program (the operations found in one step).
 
-    not_proved: cases that were not tried, in few words. untested: names of layers that never fired.
-    sampled: a description of the runs and inputs.
+    not_proved: cases that were not tried. untested: names of layers that never fired. sampled: the runs and inputs.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -55,7 +60,7 @@ class ComparisonResult:
 
 
 def compare_with_module(reading: ModuleReading, T: int | None = None, steps: int | None = None) -> ComparisonResult:
-    """Compare the step program that the reader found with the module's own forward, over many steps and batches.
+    """Compare a module's forward, over many steps and batch sizes, with the program found for one step.
 
     T: of the sequences that the module will get. steps: the number of steps to run at least.
     """
@@ -63,8 +68,8 @@ def compare_with_module(reading: ModuleReading, T: int | None = None, steps: int
         return _ForwardCheck(reading, T, steps or 0).run()
 
 
-class _Difference(Exception):
-    """The error for a module that computes something else than its step program: the rule, and the advice."""
+class _DifferenceError(Exception):
+    """The error for a module whose forward differs from the program found for its steps; holds rule and advice."""
 
 
 class _ForwardCheck:
@@ -89,9 +94,7 @@ class _ForwardCheck:
             placed = (n for n in map(strip_reshapes, layer.inputs) if n in reading.call_sites.sites and n not in owned)
             if (node := next(placed, None)) is not None and node.dtype.is_floating_point:
                 self.current_nodes[name] = node
-        self.hooked_paths: dict[
-            str, list[str]
-        ] = {}  # {layer with a hook: paths of the submodules that get its current}
+        self.hooked_paths: dict[str, list[str]] = {}  # {layer with a hook: paths of submodules that get its current}
         self.comparison = ComparisonResult()
         self.input_range: list[float] = [0.0, 0.0]  # the range of all input numbers
         self.lengths: list[int] = []  # the numbers of steps of the runs
@@ -102,16 +105,15 @@ class _ForwardCheck:
             self._check_batches()
             if self.reading.original is not None:
                 self.comparison.problems = compare_with_copy(self.reading.original, self.form, self.rollouts)
-        except _Difference as problem:
+        except _DifferenceError as problem:
             return ComparisonResult([Problem("forward", type(self.form.module).__name__, *problem.args)])
         for name in self.silent:
             current = f"whatever current it was given (up to {DRIVE_GAINS[-1]:g} thresholds)"
             if name not in self.current_nodes and name not in self.hooked_paths:
                 current = "and no current of its own could be given to it"
             self.comparison.notes.append(f"{name}: never fired, {current}; only its states were compared")
-        states = {
-            self.reading.final_states[s.after] for s in self.program.states if s.after in self.reading.final_states
-        }
+        final_states = self.reading.final_states
+        states = {final_states[s.after] for s in self.program.states if s.after in final_states}
         self.comparison.notes += find_reset_leftovers(self.rollouts[0].monitor.module, self.form.copy(), states)
         self.comparison.untested = self.silent
         low, high = self.input_range
@@ -150,9 +152,8 @@ class _ForwardCheck:
         awake = [layer for name, layer in self.layers.items() if name not in self.silent]
         for drive in (1.0, *DRIVE_GAINS):
             noise = NoiseCurrents(self.make_noise(T, drive, DISTINCT_ROWS).nodes)
-            alone = [
-                self.run_program(x.narrow(axis, r, 1), T, 0, None, noise.select_row(r)) for r in range(DISTINCT_ROWS)
-            ]
+            alone_inputs = [(x.narrow(axis, r, 1), noise.select_row(r)) for r in range(DISTINCT_ROWS)]
+            alone = [self.run_program(row, T, 0, None, row_noise) for row, row_noise in alone_inputs]
             if all(any(bool((ran.values[layer.spikes] != 0).any()) for ran in alone) for layer in awake):
                 break
         for batch in BATCHES:
@@ -160,27 +161,26 @@ class _ForwardCheck:
             watched, row_indices = ForwardMonitor(self.form), torch.tensor(rows)
             wide = NoiseCurrents({node: current.index_select(1, row_indices) for node, current in noise.nodes.items()})
             module_run = self.run_module(watched, x.index_select(axis, row_indices), T, wide, f"on a batch of {batch}")
-            joint = _stack_rows([alone[r] for r in rows], readout)
+            joint = stack_rows([alone[r] for r in rows], readout)
             if self.find_difference(joint, module_run) is None:
                 continue
             for r, alone_row in enumerate(rows):
                 module_row = module_run.select_rows([r], readout)
-                program_run = self.run_program(
-                    x.narrow(axis, alone_row, 1), T, 0, None, noise.select_row(alone_row), module_row
-                )
+                row, row_noise = alone_inputs[alone_row]
+                program_run = self.run_program(row, T, 0, None, row_noise, module_row)
                 different = self.find_difference(program_run, module_row)
                 if different is not None:
                     rule = f"row {r} of a batch of {batch} is not what it is alone (first in {different[0]})"
-                    raise _Difference(rule, "no row may depend on others, or on how many there are")
+                    raise _DifferenceError(rule, "no row may depend on others, or on how many there are")
 
     def make_input(self, T: int, rows: int, seed: int, scale: float = 1.0) -> Tensor:
-        """Make random input for a comparison, and update the recorded range of all input numbers."""
+        """Make random input to compare a module with its step program; widen the recorded range of input values."""
         x = self.form.make_input(T, rows, seed, scale)
         self.input_range = [min(self.input_range[0], float(x.min())), max(self.input_range[1], float(x.max()))]
         return x
 
     def make_noise(self, T: int, drive: float, rows: int = 1, placed: bool = True) -> NoiseCurrents:
-        """Make random input currents for layers of neurons, about a firing threshold times the drive in size."""
+        """Make random currents to add to the inputs of neuron layers, in size about `drive` times the threshold."""
         noise = NoiseCurrents()
         for number, (name, layer) in enumerate(self.layers.items() if drive else ()):
             generator = torch.Generator().manual_seed(number)
@@ -195,49 +195,37 @@ class _ForwardCheck:
         return noise
 
     def find_hooked_layers(self, program_run: RunValues, module_run: RunValues) -> None:
-        """Find the layers of neurons that get noise through a forward hook on their submodule.
-
-        Other submodules with the same current and spikes are listed with the layer: they are one layer.
-        """
+        """Find the neuron layers whose input a hook on their submodule, or submodules of equal values, can change."""
         for path, layer in self.by_path.items():
             name = next(name for name, named in self.layers.items() if named is layer)
             current = module_run.currents.get(path, [])
             program_current = program_run.values.get(layer.inputs[0]) if len(layer.inputs) == 1 else None
-            if program_current is not None and current and _all_close([program_current], current):
+            if program_current is not None and current and all_close([program_current], current):
                 free_paths = [free_path for free_path in self.neurons if free_path not in self.by_path]
                 currents, spikes = module_run.currents, module_run.spikes
                 self.hooked_paths[name] = [path] + [
                     free_path for free_path in free_paths
-                    if _all_close(current, currents.get(free_path, [])) and _all_close(spikes[path], spikes.get(free_path, []))
+                    if all_close(current, currents.get(free_path, [])) and all_close(spikes[path], spikes.get(free_path, []))
                 ]  # fmt: skip
 
     def run_module(
         self, watched: ForwardMonitor, x: Tensor, T: int, noise: NoiseCurrents, condition: str, placed: bool = True
     ) -> RunValues:
-        """Run the module's own forward on x [T, B, ...], or on an image [B, ...]."""
+        """Run the forward of the module under comparison on x [T, B, ...] or an image [B, ...]; record values."""
         call_sites = self.reading.call_sites if placed else NO_CALL_SITES
         try:
-            return watched.run(
-                x, T, call_sites, self._list_compared_nodes(), noise, self.reading.readout, self.reading.output
-            )
+            nodes = self._list_compared_nodes()
+            return watched.run(x, T, call_sites, nodes, noise, self.reading.readout, self.reading.output)
         except Exception as error:  # whatever the module's own Python raises when it runs
             message = " ".join(str(error).split())[:160]
             advice = "it must run with any number of steps, and of rows"
-            raise _Difference(f"its own forward fails {condition} ({message})", advice) from None
+            raise _DifferenceError(f"its own forward fails {condition} ({message})", advice) from None
 
     def run_program(
-        self,
-        x: Tensor,
-        T: int,
-        first: int,
-        state: NodeValues | None,
-        noise: NoiseCurrents,
+        self, x: Tensor, T: int, first: int, state: NodeValues | None, noise: NoiseCurrents,
         module_run: RunValues | None = None,
-    ) -> RunValues:
-        """Run the step program that the reader found, on x [T, 1, ...] or an image [1, ...].
-
-        module_run: a run of the module, from which neurons get their currents.
-        """
+    ) -> RunValues:  # fmt: skip
+        """Run a module's step program on x [T, 1, ...] or an image; neurons get the currents of `module_run`."""
         module_run, module_values = module_run or RunValues(), dict[TraceNode, Tensor]()
         for path, layer in self.by_path.items():
             current = module_run.currents.get(path, [])
@@ -253,51 +241,38 @@ class _ForwardCheck:
         )  # fmt: skip
 
     def _list_compared_nodes(self) -> list[TraceNode]:
-        """List the nodes that a comparison of module and step program looks at: currents, states, spikes."""
+        """List the nodes whose values a comparison of module and step program checks: currents, states, spikes."""
         return [node for name in self.layers for node in self._list_layer_nodes(name)]
 
     def _list_layer_nodes(self, name: str) -> list[TraceNode]:
         layer, current = self.layers[name], [self.current_nodes[name]] if name in self.current_nodes else []
         return [*current, *layer.inputs[:1], *(s.after for s in layer.variables.values()), layer.spikes]
 
-    # --- comparing ----------------------------------------------------------------------------------------------------
-
     def find_difference(self, program_run: RunValues, module_run: RunValues) -> tuple[str, int | None] | None:
-        """Return the first difference of two runs of a network as (layer or output, step), or None if they agree."""
+        """Return where the runs of a module and of its step program first differ: (layer or output, step), or None."""
         differ: list[tuple[str, int | None]] = []
         for name, layer in self.layers.items():
             path = layer.region.path or name
-            pairs = [
-                (program_run.values[node], module_run.values[node])
-                for node in self._list_layer_nodes(name)
-                if node in module_run.values
-            ]
-            module_spikes = (
-                module_run.spikes.get(path, []) if is_inside(layer.spikes.path, path) else []
-            )  # the spikes that the submodule itself returned
-            spikes = program_run.values[layer.spikes]
-            if (
-                layer.spikes not in module_run.values
-                and sum(entry.numel() for entry in module_spikes) == spikes.numel()
-            ):
-                pairs.append(
-                    (spikes != 0, torch.stack(module_spikes).reshape(spikes.shape) != 0)
-                )  # spikes of any size count as spikes
+            nodes = [node for node in self._list_layer_nodes(name) if node in module_run.values]
+            pairs = [(program_run.values[node], module_run.values[node]) for node in nodes]
+            # the spikes that the submodule itself returned; spikes of any size count as spikes
+            module_spikes = module_run.spikes.get(path, []) if is_inside(layer.spikes.path, path) else []
+            spikes, module_size = program_run.values[layer.spikes], sum(entry.numel() for entry in module_spikes)
+            if layer.spikes not in module_run.values and module_size == spikes.numel():
+                pairs.append((spikes != 0, torch.stack(module_spikes).reshape(spikes.shape) != 0))
             for program_values, module_values in pairs:
                 wrong = ~is_close(program_values[-len(module_values) :], module_values).flatten(1).all(1)
                 if bool(wrong.any()):
                     differ.append((name, len(program_values) - len(module_values) + int(wrong.int().argmax())))
-        comparable = program_run.y.numel() == module_run.y.numel()
-        if not comparable or not bool(
-            (is_equal := is_close(program_run.y.reshape(module_run.y.shape), module_run.y)).all()
-        ):
+        y, comparable = module_run.y, program_run.y.numel() == module_run.y.numel()
+        if not comparable or not bool((is_equal := is_close(program_run.y.reshape(y.shape), y)).all()):
             stacked = comparable and self.reading.readout.reduction == "stack"
             differ.append(("its output", int((~is_equal).flatten(1).any(1).int().argmax()) if stacked else None))
         return min(differ, key=lambda entry: math.inf if entry[1] is None else entry[1], default=None)
 
 
 class _PairedRollout:
-    """A run of consecutive steps or calls, on a module and on its step program side by side."""
+    """A run of a module side by side with the program found for its steps, over consecutive steps or calls."""
 
     def __init__(self, check: _ForwardCheck) -> None:
         self.check, self.form = check, check.form
@@ -308,7 +283,7 @@ class _PairedRollout:
         self.first = self.calls = 0  # steps before, of a stream; calls before
 
     def advance(self, T: int, drive: float) -> None:
-        """Run T more time-steps on a module and on its step program. Raises _Difference if they differ."""
+        """Run T more steps on a module and its step program side by side. Raises an error if they differ."""
         check, call_sites = self.check, self.check.reading.call_sites
         is_repeated = self.calls > 0 and self.form.kind != "step"
         placed = not is_repeated and self.first + T > call_sites.since
@@ -325,16 +300,16 @@ class _PairedRollout:
         module_run = self.rollout.play(play)
         program_run = self._find_agreement(x, T, noise, module_run, is_repeated)
         if program_run is None:
-            raise self._make_difference(
-                check.find_difference(self._run_program(x, T, self.state, noise), module_run), is_repeated
-            )
+            different = check.find_difference(check.run_program(x, T, self.first, self.state, noise), module_run)
+            raise self._make_difference(different, is_repeated)
         if placed:
             self._check_call_counts(T)
-        if is_repeated and check.find_difference(self._run_program(x, T, None, noise), module_run) is not None:
-            name = type(self.form.module).__name__
-            check.comparison.notes.append(
-                f"{name}: a call goes on from where the last one ended: reset it between samples"
-            )
+        if (
+            is_repeated
+            and check.find_difference(check.run_program(x, T, self.first, None, noise), module_run) is not None
+        ):
+            note = "a call goes on from where the last one ended: reset it between samples"
+            check.comparison.notes.append(f"{type(self.form.module).__name__}: {note}")
         if not drive and not self.calls:
             check.find_hooked_layers(program_run, module_run)
         fired = {name for name in check.silent if bool((program_run.values[check.layers[name].spikes] != 0).any())}
@@ -342,70 +317,33 @@ class _PairedRollout:
         self.start, self.state, self.calls = program_run.start, program_run.state, self.calls + 1
         self.first += T if self.form.kind == "step" else 0
 
-    def _run_program(
-        self, x: Tensor, T: int, state: NodeValues | None, noise: NoiseCurrents, module_run: RunValues | None = None
-    ) -> RunValues:
-        return self.check.run_program(x, T, self.first, state, noise, module_run)
-
     def _find_agreement(
         self, x: Tensor, T: int, noise: NoiseCurrents, module_run: RunValues, is_repeated: bool
     ) -> RunValues | None:
-        """Return a run of the step program that agrees with the run of the module, or None.
-
-        The program runs on its own currents first, then on the module's.
-        """
+        """Return a run of the step program, on its own currents or the module's, equal to the module's run, or None."""
+        check, states = self.check, [self.state]
+        if is_repeated and self.state is not None:
+            final_states = check.reading.final_states
+            states = list_start_states(check.program, self.form.module, final_states, self.start, self.state)
         for currents_from in (None, module_run):
-            for state in self._list_start_states(is_repeated):
-                program_run = self._run_program(x, T, state, noise, currents_from)
-                if self.check.find_difference(program_run, module_run) is None:
+            for state in states:
+                program_run = check.run_program(x, T, self.first, state, noise, currents_from)
+                if check.find_difference(program_run, module_run) is None:
                     return program_run
         return None
 
-    def _list_start_states(self, is_repeated: bool) -> list[NodeValues | None]:
-        """List the states from which the next call of a module may start: kept, reset, or partly reset.
-
-        These are the states after the last call. If forward is called again, they may also be the initial states, or
-        a mix: the states of submodules, of the module's own tensors, or of its neurons continue.
-        """
-        state = self.state
-        if not is_repeated or state is None:
-            return [state]
-        program, reading = self.check.program, self.check.reading
-        neurons = [path for path, part in self.form.module.named_modules() if path and keeps_state(part)]
-        kinds = (
-            {s.before for s in program.states if s.after.path},
-            {s.before for s in program.states if s.after in reading.final_states},
-            {s.before for s in program.states if any(is_inside(s.after.path, path) for path in neurons)},
-        )
-        return [state, None, *({**self.start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds)]
-
-    def _make_difference(self, different: tuple[str, int | None] | None, is_repeated: bool) -> _Difference:
+    def _make_difference(self, different: tuple[str, int | None] | None, is_repeated: bool) -> _DifferenceError:
         layer, t = different or ("its output", None)
         step = f"step {self.first + t}" if t is not None else "a step"
         second = ", in the second call," if is_repeated else ""
         rule = f"{step} of the module{second} is not what its layers make, one after the other (first in {layer})"
-        return _Difference(rule, f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}")
+        return _DifferenceError(rule, f"it keeps a state that was not found. If it has a neuron of its own, {REGISTER}")
 
     def _check_call_counts(self, T: int) -> None:
-        """Check that the module runs as many operations as its number of steps predicts."""
+        """Check that a module calls each PyTorch operation as often as its number of time-steps predicts."""
         for (path, name), (offset, per_step) in self.check.reading.call_sites.calls.items():
             expected, actual = offset + per_step * (self.first + T), self.rollout.monitor.calls[path, name]
             if expected != actual:
                 calls = f"call {name}() {actual} times in {path or 'forward'}"
                 rule = f"{self.first + T} steps {calls}, where its first steps would {expected} times"
-                raise _Difference(rule, "every step must do the same")
-
-
-def _stack_rows(rows: list[RunValues], readout: Readout) -> RunValues:
-    """Stack the runs of single rows into the run of one batch."""
-    axis = int(readout.reduction == "stack")
-    values = {node: torch.cat([row.values[node] for row in rows], 1) for node in rows[0].values}
-    return RunValues(torch.cat([row.y for row in rows], axis), values)
-
-
-def _all_close(a: list[Tensor], b: list[Tensor]) -> bool:
-    """Return whether two lists of tensors hold the same values, except for rounding."""
-    if not a or not b:
-        return False
-    flat_a, flat_b = torch.stack(a).reshape(-1), torch.stack(b).reshape(-1)
-    return flat_a.shape == flat_b.shape and bool(is_close(flat_a, flat_b).all())
+                raise _DifferenceError(rule, "every step must do the same")

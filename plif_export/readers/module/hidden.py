@@ -28,7 +28,7 @@ from plif_export.readers.tracing.record import RANDOM_ADVICE, TraceRun
 from plif_export.readers.unseen_state.asks import trace_env_reads
 from plif_export.readers.unseen_state.codes import find_access_line
 from plif_export.readers.unseen_state.generators import Anything, format_rng_state, get_rng_state
-from plif_export.readers.unseen_state.later import Comparisons
+from plif_export.readers.unseen_state.later import ComparisonLog
 from plif_export.readers.unseen_state.looks import find_source_line, profile_calls
 from plif_export.readers.unseen_state.world import MODULE_KEY, ObjectGraph, Slot
 
@@ -45,7 +45,7 @@ ADVICE = "keep it in a tensor, and let every step do the same; use torch.where"
 
 
 def find_hidden_state(form: CallForm) -> tuple[list[Problem], list[str]]:
-    """Search a module for Python state, such as counters, that changes its steps but is in no tensor.
+    """Search a module for Python state, such as a counter, that is in no tensor but changes what it computes.
 
     Returns: the problems (one at most), and sentences about state that could not be proved harmless.
     """
@@ -68,7 +68,7 @@ class _HiddenStateSearch:
 
     def run(self) -> tuple[list[Problem], list[str]]:
         try:
-            graphs = [self.call() for _ in range(WARM_UP)]
+            graphs = [self.call_module() for _ in range(WARM_UP)]
         except Exception:  # whatever the module's own Python raises: the reader reports it better
             return [], []
         before, graph = graphs[-2:]
@@ -110,8 +110,8 @@ class _HiddenStateSearch:
         with redirect_stdout(io.StringIO()):  # prints of the module in later steps are not for the user
             return self.check_later_steps(changed)
 
-    def call(self) -> ObjectGraph:
-        """Call the module once more, and return a snapshot of the objects around it."""
+    def call_module(self) -> ObjectGraph:
+        """Call the searched module once more; return a snapshot of all Python objects that it can reach."""
         x = self.form.make_input(self.length, BATCH, seed=self.calls)
         self.calls += 1
         with torch.no_grad(), self.form.set_length(self.length):
@@ -123,7 +123,7 @@ class _HiddenStateSearch:
         return ObjectGraph(self.module)
 
     def trace_window(self) -> tuple[list[TraceNode], TraceRun]:
-        """Record the operations of the next few steps of a module, and return their output nodes and the run."""
+        """Record the operations of a module's next few steps; return the output nodes and the whole recording."""
         x = self.form.make_input(WINDOW, BATCH)
         with self.form.set_length(WINDOW):
             run = TraceRun(self.table, self.module, WINDOW)
@@ -132,15 +132,15 @@ class _HiddenStateSearch:
         return [node for leaf in items for node in leaf if isinstance(node, TraceNode)], run
 
     def is_unchanged(self) -> bool:
-        """Return whether the next steps of a module record the same operations as at the start."""
+        """Return whether a module's next steps run the same operations as the recorded reference steps."""
         try:
             return self.trace_window()[0] == self.reference_nodes
         except Exception:  # the step fails there, or cannot be exported
             return False
 
     def check_later_steps(self, changed: dict[str, Slot]) -> tuple[list[Problem], list[str]]:
-        """Check whether Python values that change from call to call change a later step of the module."""
-        snapshots = [self.graph.slots, *(self.call().slots for _ in range(STEPS))]
+        """Check whether Python values that change from call to call alter a module's operations in later steps."""
+        snapshots = [self.graph.slots, *(self.call_module().slots for _ in range(STEPS))]
         for snapshot in snapshots[1:]:
             changed |= self.find_new_changes(snapshot, self.graph.slots, changed)
         values = {key: [snapshot[key].value if key in snapshot else None for snapshot in snapshots] for key in changed}
@@ -164,7 +164,7 @@ class _HiddenStateSearch:
             if not self.is_unchanged():
                 return [self.make_change_problem(changed[odd[0]], first + k)], []
             graph.restore()
-            self.call()
+            self.call_module()
         self.graph.restore()
         self.first, self.changed_keys, self.unset = first, set(changed), list[Slot]()
         if even and (problem := self.check_steps_ahead({w: (changed[w], growth) for w, growth in even.items()})):
@@ -175,14 +175,14 @@ class _HiddenStateSearch:
     def find_new_changes(
         self, snapshot: dict[str, Slot], reference: dict[str, Slot], ignored: Container[str]
     ) -> dict[str, Slot]:
-        """Return the Python values that differ from a reference snapshot, except tensors and known changes."""
+        """Return the Python values (no tensors) that differ from a reference snapshot, except known changes."""
         changed = (
             key for key, slot in snapshot.items() if slot.kind in KINDS and _has_changed(reference.get(key), slot)
         )
         return {key: self.graph.slots[key] for key in changed if key not in ignored and key in self.graph.slots}
 
     def check_steps_ahead(self, growing: dict[str, tuple[Slot, Anything]]) -> Problem | None:
-        """Set a module's counters to later values, and check that it records the same operations there.
+        """Set a module's counters to their values in later steps; check that its operations stay the same there.
 
         growing: {key: (slot, growth in a step)}. Values that change only in those steps (hours, which follow from
           minutes) are then
@@ -207,7 +207,7 @@ class _HiddenStateSearch:
             if k in visited:
                 continue
             visited.add(k)
-            log = Comparisons()
+            log = ComparisonLog()
             self.set_ahead(growing, k, log)
             unchanged = self.is_unchanged()
             snapshot = ObjectGraph(self.module).slots
@@ -234,8 +234,8 @@ class _HiddenStateSearch:
                 return problem
         return None
 
-    def set_ahead(self, growing: dict[str, tuple[Slot, Anything]], k: int, log: Comparisons) -> None:
-        """Set evenly growing Python values of a module to their values k steps ahead."""
+    def set_ahead(self, growing: dict[str, tuple[Slot, Anything]], k: int, log: ComparisonLog) -> None:
+        """Set the evenly growing Python values of a module to the values that they will have k steps later."""
         for slot, rise in growing.values():
             value = slot.value + k * rise
             if slot.kind == "length":
@@ -246,9 +246,9 @@ class _HiddenStateSearch:
             slot.setter(value)
 
     def find_cause(self, growing: dict[str, tuple[Slot, Anything]], k: int) -> Slot:
-        """Return the counter that alone changes what a module computes, or else the first one."""
+        """Return the counter that alone changes a module's operations k steps later, or else the first counter."""
         for key, (slot, rise) in growing.items():
-            self.set_ahead({key: (slot, rise)}, k, Comparisons())
+            self.set_ahead({key: (slot, rise)}, k, ComparisonLog())
             unchanged = self.is_unchanged()
             self.graph.restore()
             if not unchanged:
@@ -265,7 +265,7 @@ class _HiddenStateSearch:
         return Problem(slot.location.path or "forward", type(part).__name__, rule, advice)
 
     def find_draw_line(self, slot: Slot) -> str:
-        """Return the source line of a module that draws from a random generator."""
+        """Return the line of source code at which a module draws a random number."""
         lines: list[str] = []
         before = format_rng_state(get_rng_state(slot.live)[0])
 
@@ -278,7 +278,7 @@ class _HiddenStateSearch:
                 lines.append(find_source_line(frame))
 
         with profile_calls(profile):
-            self.call()
+            self.call_module()
         return lines[0] if lines else "in some steps"
 
 
@@ -304,7 +304,7 @@ def _first_numbers(value: Anything) -> list[float]:
 
 
 def _find_growth(values: list[Anything]) -> Anything:
-    """Return the growth of a Python value from step to step, or None if it is not constant."""
+    """Return the constant growth of a Python value from one step to the next, or None if it is not constant."""
     try:
         rises = [later - earlier for earlier, later in pairwise(values)]
         even = all(np.allclose(np.asarray(rises[0]), np.asarray(rise), equal_nan=True) for rise in rises)

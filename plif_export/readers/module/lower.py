@@ -32,7 +32,7 @@ from runtime.core.model.ops.operation import GraphTensor, NewNode
 
 @dataclass
 class ModuleReading:
-    """The result of reading a module: its form, the program of a step, the readout, and the graph if there is one.
+    """The result of reading a PyTorch module: its step program, how steps give the output, and the graph or None.
 
     entries: each node of the graph, or problem, in order. layers: {layer's name: its neurons}.
     final_states: {node: name of the module's tensor that holds it after a call, as a state for the next call}.
@@ -55,12 +55,12 @@ class ModuleReading:
 
     @property
     def neurons(self) -> dict[str, str]:
-        """The layers of neurons in a module: {path of the submodule: name of the layer}."""
+        """The layers of neurons found in a module: {path of the submodule: name of the layer in the graph}."""
         return {layer.region.path: name for name, layer in self.layers.items()}
 
 
 class GraphLowering:
-    """The conversion of the recorded operations of a time-step into an SNN graph.
+    """The conversion of the recorded PyTorch operations of a time-step to an SNN graph of layers and neurons.
 
     layers: {layer's name: NeuronLayer}. entries: each node of the graph, or problem.
     """
@@ -90,7 +90,7 @@ class GraphLowering:
         self.owner: dict[TraceNode, tuple[NeuronRegion, StepState]] = {}
 
     def build_graph(self) -> Graph | None:
-        """Build the SNN graph of a recorded time-step, or return None if there are problems."""
+        """Build the SNN graph of a module's recorded time-step, or return None if an operation cannot be exported."""
         try:
             regions = self._find_regions()
         except Unsupported as problem:
@@ -123,7 +123,7 @@ class GraphLowering:
     # --- regions ---------------------------------------------------------------------------------------------------------
 
     def is_stateful(self, path: str) -> bool:
-        """Return whether a module path is that of a neuron, or of another layer with a state."""
+        """Return whether the submodule at a path is a neuron, or another layer that keeps a state between steps."""
         module = self.modules.get(path)
         return module is not None and keeps_state(module)
 
@@ -141,7 +141,7 @@ class GraphLowering:
         return regions + self._find_stateless({n for r in regions for n in r.nodes})
 
     def _find_stateless(self, owned: set[TraceNode]) -> list[NeuronRegion]:
-        """Find neurons without state: operations, such as comparisons, that the graph allows only inside neurons.
+        """Make neurons without state of operations, such as comparisons, that the graph allows only inside neurons.
 
         These are comparisons and rounding, for example.
         """
@@ -161,7 +161,7 @@ class GraphLowering:
     # --- tensors -----------------------------------------------------------------------------------------------------------
 
     def _lower_node(self, node: TraceNode) -> GraphTensor:
-        """Return the graph tensor of a recorded node, and add the layers that compute it to the graph."""
+        """Convert a recorded PyTorch operation, and all that it reads, to graph layers; return its graph tensor."""
         if node in self.tensors:
             return self.tensors[node]
         if node is self.readout.reduced and node is not self.readout.value:
@@ -211,7 +211,7 @@ class GraphLowering:
         return get_constant(node, self.constants).detach().numpy().astype(np.float32, copy=False)
 
     def _lower_state(self, node: TraceNode) -> GraphTensor:
-        """Add a State node to the graph: a neuron's state before the step, for another layer that reads it."""
+        """Add a graph node by which another layer reads a neuron's state as it was before the time-step."""
         region, state = self.owner[node]
         layer, name = self._find_layer(region)
         variable = next(v for v, s in layer.variables.items() if s is state)
@@ -237,7 +237,7 @@ class GraphLowering:
         return self._add_node(new_node, node, f"{name}_{variable}")
 
     def _find_layer(self, region: NeuronRegion) -> tuple[NeuronLayer, str]:
-        """Return the neuron layer of a group of operations, and its name; build it at the first call."""
+        """Return the neuron layer of a group of recorded operations, and its name; build it at the first call."""
         if region not in self.layer_of:
             inside = set(region.nodes)
             read = [r for n in (*self.program.body, *self.tail) if n not in inside for r in n.reads if r in inside]
@@ -254,7 +254,7 @@ class GraphLowering:
         return layer, next(name for name, named in self.layers.items() if named is layer)
 
     def _add_neuron(self, region: NeuronRegion) -> None:
-        """Add the Neuron node of a layer of neurons to the graph, if it is not there yet."""
+        """Add the graph node of a layer of neurons to the module's graph, if it is not there yet."""
         layer, name = self._find_layer(region)
         self.filled.add(region)
         if layer.spikes in self.tensors and self.tensors[layer.spikes].node == name:
@@ -265,7 +265,7 @@ class GraphLowering:
         self.tensors[layer.spikes] = self._add_node(new_node, layer.spikes, name)
 
     def _reshape(self, x: GraphTensor, shape: Shape, node: TraceNode) -> GraphTensor:
-        """Return a graph tensor in another shape, and add a Flatten or Reshape node if needed."""
+        """Return a graph tensor in the given shape, through a new Flatten or Reshape node if its shape differs."""
         if x.shape == shape:
             return x
         return self._add_node(NewNode("Flatten" if len(shape) == 1 else "Reshape", (x,), shape=shape), node)
@@ -285,7 +285,7 @@ class GraphLowering:
         return GraphTensor(name, shape)
 
     def _make_base_name(self, new_node: NewNode, node: TraceNode) -> str:
-        """Return the base name of a new graph node: the path of its submodule, or the name of its operation."""
+        """Return a new graph node's name before it is made unique: its submodule's path, or its operation."""
         module = self.modules.get(node.path)
         if node.path and module is not None and not any(True for _ in module.children()):
             return node.path.replace(".", "_")
@@ -300,7 +300,7 @@ class GraphLowering:
         return name
 
     def _find_used_nodes(self, output: str) -> Iterator[graphs.Node]:
-        """Return the graph nodes that the graph's output depends on, through states too."""
+        """Return the nodes of a graph that its output depends on, directly or through a neuron's state."""
         used, before = {output}, set[str]()
         neurons = {n.attrs["layer"]: n.name for n in self.nodes if n.op == "Neuron"}
         while used != before:

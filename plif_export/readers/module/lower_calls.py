@@ -24,7 +24,7 @@ from runtime.core.model.ops.operation import GraphTensor, NewNode
 
 @dataclass
 class RecordedCall:
-    """One recorded operation of PyTorch, with access to its arguments.
+    """A recorded PyTorch operation that is being converted to the graph, with access to its arguments.
 
     made: (node that depends on the input) -> GraphTensor. value: (constant node) -> float32 array.
     reshaped: (tensor, shape, node that it stands for) -> the tensor in that shape.
@@ -47,7 +47,7 @@ class RecordedCall:
         return isinstance(arg, TraceNode) and arg.moves
 
     def tensor(self, i: int) -> GraphTensor:
-        """Return an argument of a recorded operation that depends on the input, as a graph tensor."""
+        """Return argument i of a recorded PyTorch operation, which depends on the network's input, as graph tensor."""
         arg = self.get(i)
         if not isinstance(arg, TraceNode):
             raise Unsupported("it works on no tensor of the network", "compute constants before")
@@ -57,14 +57,14 @@ class RecordedCall:
         return self.reshaped(self.lower_node(node), node.shape[1:], node)
 
     def for_node(self, node: TraceNode) -> RecordedCall:
-        """Return a RecordedCall for another recorded operation of the same module."""
+        """Return the RecordedCall of another recorded operation, to convert that to the graph in the same way."""
         return RecordedCall(node, self.lower_node, self.value, self.reshaped)
 
     def lowered(self) -> NewNode | GraphTensor:
         return LOWER[self.node.name](self)
 
     def number(self, i: int, x: GraphTensor) -> np.ndarray:
-        """Return a constant argument of a recorded operation that is combined with a tensor x.
+        """Return a constant argument that a recorded PyTorch operation combines with a tensor x, as float32 array.
 
         It is one number [], one for each channel [C], or one for each neuron [*shape of x].
         """
@@ -76,7 +76,7 @@ class RecordedCall:
         return pack_constant(torch.from_numpy(self.value(argument)), x.shape)
 
     def array(self, i: int, subject: str = "its weight") -> np.ndarray:
-        """Return a constant argument of a recorded operation as a float32 array [...]."""
+        """Return a constant argument of a recorded PyTorch operation, such as its weight, as float32 [...]."""
         require(not self.moves(i), f"{subject} depends on the input", "use a layer with weights of its own")
         return self.value(as_node(self.get(i)))
 

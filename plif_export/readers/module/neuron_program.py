@@ -35,10 +35,10 @@ VARIABLES = ("v", "i", "a", "b", "c", "d")
 
 @dataclass(eq=False)
 class NeuronLayer:
-    """A layer of neurons found in a module, with its inputs, spikes, states and graph attributes.
+    """A layer of neurons found in a module: the recorded nodes of its inputs, spikes and states, and attributes.
 
-    inputs: nodes of its currents, in order. spikes: the node of its output.
-    h: the node that is compared with the threshold; None without a comparison. variables: {name: state}.
+    inputs: nodes of its currents, in order. spikes: the node of its output. variables: {name: state}.
+    h: the node that is compared with the threshold; None without a comparison.
     extra: {name: node} variables that only show a value after the step.
     content: (kind, attributes without the layer's name, parameters).
     """
@@ -53,12 +53,12 @@ class NeuronLayer:
 
     @property
     def threshold(self) -> float:
-        """The absolute firing threshold of a layer of neurons; 1 if there is none or it is 0."""
+        """The absolute value of a neuron layer's firing threshold; 1 if it has none or it is 0."""
         return abs(as_number(self.content[1].get("v_threshold", 1.0))) or 1.0
 
     @property
     def after(self) -> dict[str, TraceNode]:
-        """The nodes with the state variables of a layer of neurons after the step: {variable: node}."""
+        """The recorded nodes of a neuron layer's state variables after a time-step: {variable: node}."""
         return {**{name: s.after for name, s in self.variables.items()}, **self.extra}
 
 
@@ -69,10 +69,9 @@ def build_neuron_layer(
     constants: Mapping[TraceNode, Tensor],
     module: nn.Module | None,
 ) -> NeuronLayer:
-    """Build a layer of neurons from a group of operations: its spikes, states, and equation or program.
+    """Build a neuron layer from a group of recorded operations: find its spikes, states, equation or program.
 
-    read_outside: nodes of the region that others read. constants: values of constant nodes, [...]. module: the
-    submodule around it.
+    read_outside: nodes of the region that others read. constants: values of constant nodes, [...]. module: around it.
     """
     outside = [n for n in dict.fromkeys(read_outside) if n in set(region.nodes)]
     shape = region.shape
@@ -81,11 +80,8 @@ def build_neuron_layer(
             rule, advice = "it mixes the batch with other axes", "keep the batch first, and every row by itself"
             raise Unsupported(rule, advice, region.path)
         if n.shape[1:] != shape:
-            raise Unsupported(
-                f"it joins {list(shape)} and {list(n.shape[1:])}",
-                "give a neuron's states the shape of its current",
-                region.path,
-            )
+            rule = f"it joins {list(shape)} and {list(n.shape[1:])}"
+            raise Unsupported(rule, "give a neuron's states the shape of its current", region.path)
     for state in region.states:
         if isinstance(state.initial, TraceNode):
             number = _constant_number(state.initial, constants)
@@ -114,10 +110,7 @@ def build_neuron_layer(
 
 
 def is_derivable(node: TraceNode, outputs: set[TraceNode]) -> bool:
-    """Return whether ordinary layers can compute a node from a neuron's outputs.
-
-    One minus the spikes, or a factor on them, can be computed so.
-    """
+    """Return whether layers without neurons can compute a node from a neuron's outputs, such as 1 - spikes."""
     if node in outputs:
         return True
     return node.name in GRAPH_LAYERS and all(is_derivable(n, outputs) for n in node.reads if n.moves)
@@ -126,10 +119,7 @@ def is_derivable(node: TraceNode, outputs: set[TraceNode]) -> bool:
 def _find_spikes(
     region: NeuronRegion, outside: list[TraceNode], after: list[TraceNode], firing: list[TraceNode]
 ) -> TraceNode:
-    """Return the node that holds the spikes (the output) of a layer of neurons.
-
-    It holds zeros and ones if the nodes that are read outside can be computed from it.
-    """
+    """Return the recorded node of a neuron's spikes: 0 or 1, if all that other layers read can be computed from it."""
     if not region.nodes:
         return after[0]
     numbers = [n for n in outside if n.dtype != torch.bool]
@@ -159,7 +149,7 @@ def _region_ancestors(node: TraceNode, region: NeuronRegion) -> set[TraceNode]:
 
 
 def _find_comparison(spikes: TraceNode, region: NeuronRegion, firing: list[TraceNode]) -> TraceNode | None:
-    """Return the threshold comparison that decides the spikes of a layer of neurons."""
+    """Return the recorded comparison with a threshold that decides whether the neurons of a layer spike."""
     before = _region_ancestors(spikes, region)
     candidates = [n for n in firing if n in before] or firing
     return candidates[-1] if candidates else None
@@ -175,10 +165,7 @@ def _constant_number(value: Argument, constants: Mapping[TraceNode, Tensor]) -> 
 def _split_comparison(
     c: TraceNode, constants: Mapping[TraceNode, Tensor], region: NeuronRegion
 ) -> tuple[TraceNode, float]:
-    """Split a threshold comparison into (h, threshold); v - threshold >= 0 counts as v >= threshold.
-
-    A threshold that is no single number counts as 0.
-    """
+    """Split a comparison into (value h, threshold; 0 if it is not one number); v - c >= 0 is read as v >= c."""
     a, b = c.args[:2]
     if not (isinstance(a, TraceNode) and a.moves):
         a, b = b, a
@@ -191,7 +178,7 @@ def _split_comparison(
 
 
 def _sort_states(states: list[StepState], h: TraceNode | None, region: NeuronRegion) -> list[StepState]:
-    """Sort the states of a neuron so that the membrane is first: the state nearest to the threshold comparison.
+    """Sort the states of a neuron so that the membrane comes first: the state nearest to the spike comparison.
 
     The distance is counted back from the state's next value to h.
     """
@@ -301,10 +288,7 @@ def _write_traced(layer: NeuronLayer, compared: TraceNode | None, constants: Map
 
 
 def is_zero_or_one(node: TraceNode) -> bool:
-    """Return whether a recorded node can only have the values 0 and 1.
-
-    It is a truth value as a number, a product of such numbers, or one minus one.
-    """
+    """Return whether a recorded node can only be 0 or 1: a truth value as number, a product of such, 1 - such."""
     if node.name == "_to_copy":
         return node.reads[0].dtype == torch.bool
     numbers = [v for v in node.args[:2] if not isinstance(v, TraceNode)]
@@ -314,7 +298,7 @@ def is_zero_or_one(node: TraceNode) -> bool:
 
 
 class _ProgramWriter:
-    """The lines and parameters of a neuron's program, built operation by operation."""
+    """A writer of a neuron's program, which collects its lines and parameters, operation by operation."""
 
     def __init__(self, layer: NeuronLayer, constants: Mapping[TraceNode, Tensor]) -> None:
         self.lines: list[list[Argument]] = []
@@ -337,7 +321,7 @@ class _ProgramWriter:
         return name
 
     def get_operand(self, node: TraceNode) -> Argument:
-        """Return the operand of a program line for a recorded node; a constant becomes a number or a parameter."""
+        """Return a recorded node as operand of a neuron program's line; a constant becomes a number or parameter."""
         if node in self.names:
             return self.names[node]
         value = pack_constant(get_constant(node, self.constants), self.shape)
@@ -350,7 +334,7 @@ class _ProgramWriter:
 
 
 def pack_constant(value: Tensor, shape: tuple[int, ...]) -> np.ndarray:
-    """Pack a constant tensor as one number [], one per channel [C], or one per neuron [*shape], in float32."""
+    """Reduce a constant tensor to one float32 number [], one per channel [C], or one per neuron [*shape]."""
     array = value.detach().numpy().astype(np.float32)
     if array.size and (array == array.reshape(-1)[0]).all():
         return np.asarray(array.reshape(-1)[0])

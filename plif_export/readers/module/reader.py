@@ -55,7 +55,7 @@ BATCHES = (7, 11, 13, 17)  # of the example runs: the first that is no other siz
 
 
 def read(module: nn.Module, caller: CallerFacts, example_input: object) -> TrainedModel:
-    """Read the graph of a live PyTorch module. Raises PlifError with the first problem.
+    """Read a live PyTorch module into the graph for an export. Raises PlifError with the first problem.
 
     example_input: one step [B, ...], or the sequence [T, B, ...] or [B, T, ...] that forward takes.
     """
@@ -82,7 +82,7 @@ def read(module: nn.Module, caller: CallerFacts, example_input: object) -> Train
 
 
 def check(module: nn.Module, caller: CallerFacts, example_input: object) -> ModelCheck:
-    """Check a live PyTorch module: return the graph node or the problem of each of its layers."""
+    """Check a live PyTorch module for an export: return the graph node or the problem of each of its layers."""
     reading, problems = examine_module(module, _make_example(module, example_input, caller), caller)
     if reading is not None and not problems:
         problems = compare_with_module(reading).problems
@@ -92,7 +92,7 @@ def check(module: nn.Module, caller: CallerFacts, example_input: object) -> Mode
 
 
 def _make_example(module: nn.Module, example: object, caller: CallerFacts) -> object:
-    """Return the example input of a module: the caller's, or zeros in the caller's shape of one step."""
+    """Return the example input of a module: the caller's, or zeros if only the shape of one step was given."""
     if example is None and caller.shape is None:
         raise PlifError(
             f"{type(module).__name__}: its input shape is unknown; give the shape of one time-step, such as --shape 2,34,34, or: "
@@ -133,7 +133,7 @@ def examine_module(
 def _read_first_form(
     module: nn.Module, shape: tuple[int, ...], caller: CallerFacts
 ) -> tuple[ModuleReading | None, list[Problem]]:
-    """Read a module in the first calling form that works; otherwise return the problems of the most likely form."""
+    """Read a module in the first way of calling it that works; otherwise return the likeliest way's problems."""
     tried: list[tuple[ModuleReading | None, list[Problem]]] = []
     try:
         for form in find_forms(share_weights(module), torch.zeros(shape), caller.shape):
@@ -178,7 +178,7 @@ def _read_form(form: CallForm, caller: CallerFacts) -> tuple[ModuleReading | Non
 
 
 def _read_lengths(form: CallForm, caller: CallerFacts, first: int) -> tuple[ModuleReading | None, list[Problem]]:
-    """Read a module from recorded runs of four sequence lengths, from `first` on."""
+    """Read a module by comparing recorded runs of four sequence lengths: first, first + 1, and two more."""
     table, runs, x = record_runs(form, range(first, first + 4))
     length = first + 1
     program, previous = find_step_program(runs, table, length, form.kind == "static")
@@ -216,7 +216,7 @@ def _read_lengths(form: CallForm, caller: CallerFacts, first: int) -> tuple[Modu
 
 
 def record_runs(form: CallForm, lengths: range) -> tuple[NodeTable, dict[int, CallTrackingRun], Tensor]:
-    """Record a run of a module for each sequence length, with equal operations as one node of a table.
+    """Record one run of a module per sequence length, in a table where equal operations are one node.
 
     Returns: the table, {length: run}, and the input, [T, B, ...] or [B, ...].
     """
@@ -251,7 +251,7 @@ def record_runs(form: CallForm, lengths: range) -> tuple[NodeTable, dict[int, Ca
 
 
 def _find_lost_neurons(form: CallForm, run: TraceRun, program: StepProgram) -> list[Problem]:
-    """List the neurons that ran but carry no state from step to step, as problems."""
+    """List, as problems, the neurons of a module that ran but carry no state from step to step."""
     problems = []
     state_paths = [s.after.path for s in program.states] + [
         n.path for s in program.states for n in program.body if s.before in n.reads
@@ -277,7 +277,7 @@ def _find_lost_neurons(form: CallForm, run: TraceRun, program: StepProgram) -> l
 
 
 def _find_mixed_steps(run: TraceRun, path: str) -> Problem | None:
-    """Return the problem of the first operation before a neuron that mixes all time-steps, or None."""
+    """Return the problem of the first operation before a neuron that mixes several time-steps, or None."""
     before = find_ancestors(n for n in run.order if n.moves and is_inside(n.path, path))
     node = next((n for n in run.order if n in before and n.moves and not run.joined.isdisjoint(n.reads)), None)
     if node is None:
@@ -299,7 +299,7 @@ def _stateless_problem(form: CallForm) -> Problem:
 def _choose_output(
     form: CallForm, shorter: object, longer: object, program: StepProgram, caller: CallerFacts
 ) -> tuple[int, NodeOrSteps]:
-    """Choose the tensor that the file outputs among those that forward returns: (index, node or Steps)."""
+    """Choose which tensor of those that forward returns the exported file outputs: (index, node or Steps)."""
     outputs = list_outputs(longer)
     if len(outputs) != len(list_outputs(shorter)):
         raise Unsupported("it returns a list of T outputs", "return torch.stack(list)", "")

@@ -27,7 +27,7 @@ SCALES = (1.0, 1e3, 1e6)  # of the random numbers that show whether the tail can
 
 @dataclass(eq=False)
 class Readout:
-    """The way in which forward combines the values of T steps into its output.
+    """The way in which a module's forward makes its output of the values of T time-steps, such as their sum.
 
     value: the node of a step. how: "stack", "last", "sum", "mean" or "max". reduced: the node of the combined value.
     tail: the nodes that follow. folded: the tail runs in each step. shape: of forward's output for a step, without
@@ -46,7 +46,7 @@ class Readout:
     batch: int = 1
 
     def describe(self) -> str:
-        """Describe in a sentence how forward's result follows from the outputs of the steps."""
+        """Describe in a sentence how the result of a module's forward follows from the outputs of its steps."""
         last = ""
         if self.tail and not self.folded:
             last = f", and then {', '.join(n.name for n in self.tail)}, which the file leaves out"
@@ -58,7 +58,7 @@ class Readout:
         return f"forward returns {words.get(self.reduction, f'the {self.reduction} of the outputs over T')}{last}"
 
     def compute_step_output(self, values: NodeValues, batch: int) -> Tensor:
-        """Compute the output of the exported file for one time-step, [B, ...].
+        """Compute the exported file's output for one time-step, [B, ...], from the values of recorded nodes.
 
         values: all nodes of the step, and constant nodes.
         """
@@ -66,19 +66,19 @@ class Readout:
         return self.apply_tail(y, values, batch) if self.folded else y
 
     def combine_steps(self, outputs: list[Tensor], constants: NodeValues, batch: int) -> Tensor:
-        """Combine the file's step outputs, [B, ...] each, into forward's own result, [T, B, ...] or [B, ...]."""
+        """Combine the exported file's outputs of all steps into forward's own result, [T, B, ...] or [B, ...]."""
         y = _reduce_steps(self.reduction, torch.stack(outputs))
         return y if self.folded else self.apply_tail(y, constants, batch)
 
     def apply_tail(self, y: Tensor, constants: NodeValues, batch: int) -> Tensor:
-        """Apply the operations that follow the reduction over time to a value [B, ...]."""
+        """Apply the operations that forward runs after combining the time-steps (the tail) to a value [B, ...]."""
         if self.reduced is None or not self.tail:
             return y
         y = y.reshape(resize_batch(self.reduced, self.batch, batch))
         return compute_nodes([self.tail[-1]], {**constants, self.reduced: y}, batch)[self.tail[-1]]
 
     def tail_commutes(self) -> bool:
-        """Return whether the operations after the reduction over time give the same result if run in each step."""
+        """Return whether the operations after the combination of steps (the tail) may run in each step instead."""
         if self.reduced is None or self.reduction == "last":
             return True
         generator = torch.Generator().manual_seed(0)
@@ -97,7 +97,7 @@ class Readout:
 
 
 def _reduce_steps(reduction: str, y: Tensor) -> Tensor:
-    """Combine the values of all steps [T, B, ...] by a reduction over T."""
+    """Combine the values of all time-steps [T, B, ...] into an output: stack, last, sum, mean or maximum."""
     if reduction == "stack":
         return y
     return (
@@ -112,7 +112,7 @@ def _reduce_steps(reduction: str, y: Tensor) -> Tensor:
 
 
 def find_readout(output: NodeOrSteps, program: StepProgram) -> Readout:
-    """Find how forward combines the time-steps into an output. Refuses one that single steps cannot give."""
+    """Find how a module's forward combines its time-steps into an output. Raises Unsupported if no way fits."""
     readout = _match_readout(output, program)
     readout.folded = readout.tail_commutes()
     return readout
@@ -199,7 +199,7 @@ def _reduced_readout(r: TraceNode, op: TraceNode, dims: list[int], program: Step
 
 
 def list_outputs(returned: object) -> list[tuple[str, NodeOrSteps]]:
-    """List the name and the recorded node of every tensor that forward returned."""
+    """List each tensor that a module's forward returned, as its name and its recorded node."""
     outputs: list[tuple[str, NodeOrSteps]] = []
 
     def walk(value: object, name: str) -> None:

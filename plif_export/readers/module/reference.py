@@ -17,7 +17,7 @@ from runtime.core.model.graph import state_key
 
 
 class ModuleReference(GraphReference):
-    """A live PyTorch module as the reference of a proof: it runs the recorded time-step of the module.
+    """The reference of an export proof: a live PyTorch module, whose recorded operations run step by step.
 
     It runs batch 1 on one thread, with the states outside. Spikes, states and outputs are the module's own
     operations. h is recorded too. A known kind of neuron may have no code for h: then it is recomputed by the
@@ -32,7 +32,7 @@ class ModuleReference(GraphReference):
         self.nodes = {n.layer: n for n in self.graph.neurons}
 
     def run(self, x: Array, state: State) -> History:
-        """Run T steps of one stream, x float32 [T, 1, ...], from a state {key: float32 [1, ...]}."""
+        """Run T steps of a reference module on one stream, x float32 [T, 1, ...], from a state {key: [1, ...]}."""
         layers = empty_histories(self.graph, state)
         program, tail = self.program, self.reading.readout.tail if self.reading.readout.folded else []
         states: dict[TraceNode, Tensor] = {}

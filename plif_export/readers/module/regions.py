@@ -23,7 +23,7 @@ from plif_export.readers.tracing.nodes import TraceNode
 
 @dataclass(eq=False)
 class NeuronRegion:
-    """The recorded operations of one layer of neurons, in order, and its states.
+    """The group of recorded operations that make up one layer of neurons, in order, and the layer's states.
 
     shape: without the batch.
     """
@@ -37,7 +37,7 @@ class NeuronRegion:
         return (self.nodes[0] if self.nodes else self.states[0].before).shape[1:]
 
     def find_inputs(self) -> list[TraceNode]:
-        """List the nodes outside of a layer of neurons that it reads as its input currents."""
+        """List the recorded nodes outside a layer of neurons whose values it reads as its input currents."""
         inside = {*self.nodes, *(s.before for s in self.states)}
         read = [n for node in self.nodes for n in node.reads] or [s.after for s in self.states]
         return list(dict.fromkeys(n for n in read if n not in inside and n.moves))
@@ -46,7 +46,7 @@ class NeuronRegion:
 def find_regions(
     program: StepProgram, ends: Iterable[TraceNode], stateful: Callable[[str], bool]
 ) -> list[NeuronRegion]:
-    """Find the groups of recorded operations that are layers of neurons.
+    """Find the groups of recorded operations in a time-step of a module that are layers of neurons.
 
     ends: nodes that are read after the step. stateful: path -> whether it belongs to a neuron.
     """
@@ -71,23 +71,23 @@ def find_regions(
 
 
 def parent_paths(path: str) -> list[str]:
-    """Return a module path and the paths of all its parents, the innermost first."""
+    """Return the dotted path of a submodule and the paths of all modules around it, the innermost first."""
     names = path.split(".")
     return [".".join(names[:n]) for n in range(len(names), 0, -1)]
 
 
 def find_neuron_path(path: str, stateful: Callable[[str], bool]) -> str:
-    """Return the path of the neuron module that contains a module path, or the path itself if none is known."""
+    """Return the path of the innermost neuron module around a path, or the path itself if there is none."""
     return next(filter(stateful, parent_paths(path)), path)
 
 
 def is_inside(path: str, parent: str) -> bool:
-    """Return whether a module path is a given parent, or inside it."""
+    """Return whether the dotted path of a submodule is the path of a given module, or is inside it."""
     return path == parent or path.startswith(f"{parent}.")
 
 
 def _find_cycles(nodes: list[TraceNode], states: list[StepState]) -> list[tuple[list[TraceNode], list[StepState]]]:
-    """Find the cycles of elementwise operations that lead from a state to its next value."""
+    """Find the cycles of elementwise operations by which a state leads to its own value after the step."""
     by_before = {s.before: s for s in states}
     needs: dict[TraceNode | StepState, list[TraceNode | StepState]] = {
         **{n: [] for n in nodes},
@@ -106,7 +106,7 @@ def _find_cycles(nodes: list[TraceNode], states: list[StepState]) -> list[tuple[
 def _merge_by_module(
     regions: list[NeuronRegion], nodes: list[TraceNode], program: StepProgram, stateful: Callable[[str], bool]
 ) -> list[NeuronRegion]:
-    """Merge the neuron operations of each submodule with everything elementwise in it.
+    """Merge all elementwise operations in a submodule that has neurons into one layer of neurons.
 
     They stay separate if the merged layer could not be computed in one go.
     """
@@ -134,7 +134,7 @@ def _merge_by_module(
 
 
 def _cycle_refusal(between: list[TraceNode], path: str, stateful: Callable[[str], bool]) -> Unsupported:
-    """Return the refusal of neurons that are fed by their own output in the same step."""
+    """Return the error for neurons that are fed by their own output in the same time-step."""
     inside = next((n for n in between if path and is_inside(n.path, path)), None)
     if inside is not None:
         rule = f"its state goes through {inside.name}() on the way to the next step"
@@ -146,12 +146,12 @@ def _cycle_refusal(between: list[TraceNode], path: str, stateful: Callable[[str]
 
 
 def has_cycle(nodes: list[TraceNode], program: StepProgram) -> bool:
-    """Return whether a value leaves a group of nodes and comes back to it in the same step."""
+    """Return whether a value leaves a group of recorded operations and comes back in the same time-step."""
     return bool(_find_between(nodes, program))
 
 
 def _find_between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNode]:
-    """List the nodes through which a value leaves a group of nodes and comes back to it."""
+    """List the operations by which a value leaves a group of operations and comes back in the same step."""
     inside = set(nodes)
     behind: dict[TraceNode, None] = {}
     for n in program.body:
@@ -164,7 +164,7 @@ def _find_between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNod
 
 
 def _add_spike_nodes(regions: list[NeuronRegion], nodes: list[TraceNode]) -> None:
-    """Add to each layer of neurons the threshold comparisons of its values, and the spikes made of them."""
+    """Add to each layer of neurons the comparisons of its values with a threshold, and the spikes from them."""
     owner = {n: r for r in regions for n in r.nodes} | {s.before: r for r in regions for s in r.states}
     for c in nodes:
         if c.name not in COMPARES or c in owner:

@@ -20,7 +20,7 @@ NamedShape = tuple[str, Shape]  # the name of a graph node, and its shape
 
 
 class NirReader(Protocol):
-    """The reader of a NIR file (reader.py): its methods add nodes to the graph, and return their names and shapes."""
+    """The interface of a NIR file's reader: its methods add nodes to the graph; return their names and shapes."""
 
     def add(self, name: str, op: str, inputs: tuple[str, ...], shape: Shape, /) -> str: ...
 
@@ -38,7 +38,7 @@ class NirReader(Protocol):
     def read_sizes(self, value: Any, dims: int, /) -> Shape: ...
 
     def collapse_uniform(self, value: Any, shape: Shape, name: str, /) -> np.ndarray:
-        """Reduce an array [*shape] to one number [] or one per channel [C], if its numbers allow it."""
+        """Reduce a parameter array to one number [] if all are equal, or one per channel [C]; else keep its shape."""
 
 
 def _read_conv(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> NamedShape:
@@ -70,7 +70,7 @@ def _read_avg_pool(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> 
 
 
 def _read_sum_pool(r: NirReader, name: str, node: Any, x: str, shape: Shape) -> NamedShape:
-    """Read a SumPool2d node of NIR as an average pooling times the size of the window."""
+    """Convert a SumPool2d node of a NIR file to an average pooling times the size of its window."""
     mean, out = _read_avg_pool(r, f"{name}_mean", node, x, shape)
     size = np.array(np.prod(r.read_sizes(node.kernel_size, 2)), np.float32)
     return r.add_layer(name, "Affine", mean, out, {}, {"scale": size, "shift": np.zeros_like(size)})

@@ -28,7 +28,7 @@ Content = tuple[dict[str, object], dict[str, np.ndarray]]  # attributes and para
 
 
 class NirNode(Protocol):
-    """A node of the nir package, with the attributes that its class has.
+    """A node of a NIR graph, as the nir package gives it, with the attributes that the node's class has.
 
     Arrays are [] or [*shape], one number for each neuron.
     """
@@ -50,7 +50,7 @@ class NirNode(Protocol):
 
 @dataclass(frozen=True)
 class NirSettings:
-    """The settings of a network that NIR files do not hold: time-step, firing rule and reset.
+    """The settings of a network that a NIR file does not hold: time-step, firing rule and reset.
 
     dt: seconds. fire: ">" or ">=". reset: "value" or "subtract".
     """
@@ -61,7 +61,7 @@ class NirSettings:
 
 
 def read_neuron(node: NirNode, shape: Shape, settings: NirSettings, recurrent: bool) -> Content:
-    """Return the graph attributes and the parameters of a NIR neuron. Raises Unsupported.
+    """Convert a NIR neuron to graph attributes and parameter arrays. Raises Unsupported if that is impossible.
 
     recurrent: whether a layer reads its spikes one step later.
     """
@@ -95,7 +95,7 @@ def read_neuron(node: NirNode, shape: Shape, settings: NirSettings, recurrent: b
 
 
 def _find_factors(kind: str, node: NirNode, settings: NirSettings) -> dict[str, np.ndarray | None]:
-    """Return the factors of a neuron's equation, float64; None for a factor of 1."""
+    """Compute the factors in a NIR neuron's equation from its parameters, float64; None for a factor of 1."""
     if kind in ("IF", "I"):
         return {"gain": _none_if_one(np.asarray(node.r, np.float64) * settings.dt)}
     if kind in ("LIF", "LI"):
@@ -141,7 +141,7 @@ def _find_decay(tau: np.ndarray, name: str, settings: NirSettings) -> np.ndarray
 
 @dataclass
 class _NirProgramWriter:
-    """The program of a NIR neuron, built line by line."""
+    """A writer of a NIR neuron's program, which collects its lines, states and parameters."""
 
     states: dict[str, float] = field(default_factory=lambda: {"v": 0.0})
     next: dict[str, str] = field(default_factory=lambda: {"v": "h"})
@@ -156,14 +156,14 @@ class _NirProgramWriter:
         return name
 
     def add_operand(self, name: str, value: np.ndarray) -> str | float:
-        """Return the operand of a program line for a number, or for an array, which becomes a parameter."""
+        """Return a value as operand of a neuron program's line; an array is added as a named parameter."""
         if value.ndim == 0:
             return float(value)
         self.params[name] = value
         return name
 
     def add_factor(self, name: str, factors: dict[str, np.ndarray], factor: str, value: str) -> str:
-        """Add a program line that multiplies a value by a factor, if the neuron has that factor."""
+        """Add a line to a neuron's program that multiplies a value by a factor, if the neuron has that factor."""
         return (
             self.add_line(name, "Mul", self.add_operand(factor, factors[factor]), value) if factor in factors else value
         )
@@ -205,7 +205,7 @@ class _NirProgramWriter:
             self.h = self.add_line("above", "Sub", self.h, threshold)
 
     def add_delay(self, steps: int) -> None:
-        """Write a delay of some time-steps as a chain of states, each passing its value to the next."""
+        """Write a delay of some time-steps into a neuron's program, as a chain of states that pass values on."""
         names = ["v", *(f"d{i}" for i in range(2, steps + 1))]
         self.states, self.next = dict.fromkeys(names, 0.0), dict(zip(names, ["x", *names], strict=False))
         self.h, self.s = "x", names[-1]
@@ -217,13 +217,13 @@ class _NirProgramWriter:
 
 
 def _none_if_one(value: np.ndarray) -> np.ndarray | None:
-    """Return None for a factor of 1, up to the rounding of a quotient; other factors as float64."""
+    """Return None for a factor of a neuron's equation that is 1 up to rounding; others as float64 [...]."""
     values = np.asarray(value, np.float64)
     return None if np.allclose(values, 1, rtol=1e-6, atol=0) else values
 
 
 def collapse_uniform(value: np.ndarray, shape: Shape, name: str) -> np.ndarray:
-    """Reduce an array to float32 [] if uniform, [C] if it differs by channel only, else one number per neuron."""
+    """Reduce a parameter array to float32 [] if uniform, [C] if equal in each channel, else one per neuron."""
     values = np.asarray(value, np.float64)
     if values.size and np.all(values == values.flat[0]):
         return np.array(values.flat[0], np.float32)

@@ -18,7 +18,7 @@ Edge = tuple[str, str]
 
 @dataclass(frozen=True)
 class NodeOrder:
-    """The order in which the nodes of a NIR graph can be computed, with the recurrent edges between steps.
+    """The order in which the nodes of a NIR graph can be computed, and the edges that lead to the next step.
 
     names: of the nodes, each after the nodes that it reads. before: {node: its sources, in the order of the edges}.
     delayed: the edges that carry values of the step before. problems: of nodes that the order cannot reach.
@@ -63,7 +63,7 @@ def flatten_graph(
 
 
 def sort_nodes(nodes: dict[str, NirNode], edges: list[Edge], start: str) -> NodeOrder:
-    """Sort the nodes of a graph so that each comes after the nodes that it reads (topological order)."""
+    """Sort the nodes of a NIR graph so that each comes after the nodes that it reads (topological order)."""
     before: dict[str, list[str]] = {name: [] for name in nodes}
     after: dict[str, list[str]] = {name: [] for name in nodes}
     for a, b in edges:
@@ -93,7 +93,7 @@ def sort_nodes(nodes: dict[str, NirNode], edges: list[Edge], start: str) -> Node
 
 
 def _find_back_edges(after: dict[str, list[str]], start: str) -> list[Edge]:
-    """List the edges of a graph that close a loop, found by a depth-first search from the start."""
+    """List the edges of a NIR graph that close a loop, by a depth-first search from its input."""
     back_edges: list[Edge] = []
     closed: set[str] = set()
     path_nodes, pending = [start], [iter(after[start])]
@@ -113,7 +113,7 @@ def _find_back_edges(after: dict[str, list[str]], start: str) -> list[Edge]:
 def _find_cut_edges(
     last: str, first: str, nodes: dict[str, NirNode], before: dict[str, list[str]], after: dict[str, list[str]]
 ) -> set[Edge] | Problem:
-    """Return the recurrent edges to cut so that no value goes from `last` back to `first` in the same step.
+    """Return the edges of a NIR graph to delay by a step, so that none leads from `last` back to `first`.
 
     These edges start at spiking neurons. Returns a Problem if there are none.
     """

@@ -48,7 +48,7 @@ NODES = ", ".join((*LAYERS, *NEURON_TYPES))
 
 
 def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedModel:
-    """Read the graph of a NIR file. Raises PlifError with the first problem."""
+    """Read a NIR file into the graph for an export. Raises PlifError with the first problem."""
     options = caller.neuron
     card = read_plif_card(path)
     graph, problems = read_nir_graph(path, **options)
@@ -80,7 +80,7 @@ def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedM
 
 
 def read_plif_card(path: Path) -> Card:
-    """Return the card in a NIR file that plif wrote; an empty card for third-party files."""
+    """Return the metadata card in a NIR file that plif wrote; an empty card for files of other programs."""
     try:
         return read_card(path)
     except PlifError:
@@ -88,14 +88,14 @@ def read_plif_card(path: Path) -> Card:
 
 
 def check(path: str | Path, caller: CallerFacts, _: object) -> ModelCheck:
-    """Return the graph node or problem of each node of a NIR file."""
+    """Check a NIR file for an export: return the graph node or the problem of each node in it."""
     graph, problems = read_nir_graph(Path(path), **caller.neuron)
     facts = None if graph is None else ModelFacts.from_caller(CallerFacts(), graph)
     return ModelCheck([] if graph is None else list(graph), problems, graph, facts)
 
 
 def read_nir_graph(path: Path, **options: object) -> tuple[Graph | None, list[Problem]]:
-    """Return the graph of a NIR file, or None if there is a problem, and every problem.
+    """Return the graph of a NIR file, or None if a node cannot be read, and the list of problems.
 
     options: dt, fire, reset. An option that is left out is taken from the file's plif card, or else has NIR's own
     meaning.
@@ -137,7 +137,7 @@ def _open_nir(path: Path) -> NirNode:
 
 
 def _build_tree(items: Hdf5Objects) -> dict[str, object]:
-    """Build the nested dicts that the nir package takes from the items of an HDF5 file."""
+    """Build the nested dicts that the nir package parses, from the flat list of items in an HDF5 file."""
     groups: dict[str, dict[str, object]] = {"": {}}
     for path, (values, _) in items.items():
         group, _, name = path.rpartition("/")
@@ -226,7 +226,7 @@ class _GraphReader:
     def add_layer(
         self, name: str, op: str, x: str, shape: Shape, attrs: Attrs, params: Arrays | None = None
     ) -> tuple[str, Shape]:
-        """Add a layer with one input of the given shape to the graph."""
+        """Add a layer that reads one tensor, of the given shape, to a NIR file's graph; return its name and shape."""
         try:
             out = infer_unary_shape(op, attrs, params or {}, shape)
         except ShapeMismatch as misfit:
@@ -247,7 +247,7 @@ class _GraphReader:
         return self.add(f"{name}_neuron", "Neuron", (x,), shape, {**attrs, "layer": name}, params), shape
 
     def _add_last_spikes(self, name: str) -> tuple[str, Shape]:
-        """Return a State node with the spikes of a neuron in the step before.
+        """Add a State node with a neuron's spikes of the step before to the graph, once; return its name and shape.
 
         Its shape is that of the neuron's thresholds.
         """

@@ -24,7 +24,7 @@ MAKES = "an nn.Module, or a function without arguments that returns one"
 
 
 def run_code(path: str, name: str) -> nn.Module:
-    """Run a Python file, and return the module with the given name in it, or the module that a function of it returns.
+    """Run a Python file; return its network (nn.Module) of a given name, or the result of its function of that name.
 
     As with a script, the code can import modules next to it, from here on. Raises PlifError with the line of the file
     where the code fails, and for a name that is no module and no function that returns one.
@@ -51,8 +51,8 @@ def run_code(path: str, name: str) -> nn.Module:
     return network
 
 
-def other_weights(a_module: object, b_module: object) -> bool:
-    """Return whether two modules of the same code have different weights."""
+def have_different_weights(a_module: object, b_module: object) -> bool:
+    """Return whether two networks made by the same Python code have different weights."""
     if not isinstance(a_module, nn.Module) or not isinstance(b_module, nn.Module):
         return False
     return any(not torch.equal(a, b) for a, b in zip(a_module.parameters(), b_module.parameters(), strict=False))

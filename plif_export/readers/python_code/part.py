@@ -1,5 +1,5 @@
 ABOUT = "A network in Python code, named as my_module.py:NAME."
 CONTRACT = "Reader"
 NAMES = ()
-GIVES = {"run_code": "run_code", "other_weights": "other_weights"}
+GIVES = {"run_code": "run_code", "have_different_weights": "have_different_weights"}
 PAGE = "docs/reading-modules.md"

@@ -38,7 +38,7 @@ OPTIONS = ("v_threshold", "v_reset", "decay_input", "tau")
 
 
 def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedModel:
-    """Read the graph of a state_dict with the layers that `caller.network` names."""
+    """Read a state_dict file (PyTorch weights) into a graph, with the layers of the network that the caller names."""
     content = load_tensors(path)
     if isinstance(content, dict) and isinstance(content.get("card"), str):
         raise PlifError(f"{path}: is a model.pt with a card of its own; leave --network out")
@@ -60,12 +60,12 @@ def read(path: Path, caller: CallerFacts, sha256: str | None = None) -> TrainedM
 
 
 def check(path: str | Path, caller: CallerFacts, _: object) -> ModelCheck:
-    """Return the graph node of each layer of a state_dict. A file with an unreadable layer is refused as a whole."""
+    """Return the graph node of each layer of a state_dict file (PyTorch weights); refuse a file with bad layers."""
     return ModelCheck.from_model(read(Path(path), caller))
 
 
 def _extract_tensors(content: object, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by name, from its top level or from one of the keys of STATE_DICT_KEYS."""
+    """Return the tensors {name: tensor} of a PyTorch weight file, from its top level or a key such as "model"."""
     for key in STATE_DICT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -87,7 +87,7 @@ def _extract_tensors(content: object, path: Path) -> dict[str, Tensor]:
 def _build_network(
     path: Path, network: str, caller: CallerFacts, weights: dict[str, Tensor]
 ) -> tuple[Network, list[str]]:
-    """Build the network that the notation and the caller describe, with new weights, and notes for the user."""
+    """Build the network that a notation string and the caller's options describe; return it, and notes."""
     unknown = sorted(set(caller.neuron) - set(OPTIONS))
     if unknown:
         raise PlifError(f"--neuron {unknown[0]}: for a state_dict expected some of {', '.join(OPTIONS)}")
@@ -122,7 +122,7 @@ def _last_part(key: str) -> str:
 
 
 def _infer_bias(weights: dict[str, Tensor], path: Path) -> bool | str:
-    """Infer from the keys of a state_dict which layers have a bias: none, all, or fully connected ones (SpikingJelly)."""
+    """Infer from a state_dict's keys which layers have a bias: none, all, or fully connected ones (SpikingJelly)."""
     has_bias: dict[int, set[bool]] = {2: set(), 4: set()}
     for key, value in weights.items():
         if _last_part(key) == "weight" and value.dim() in has_bias:
@@ -141,7 +141,7 @@ def _infer_bias(weights: dict[str, Tensor], path: Path) -> bool | str:
 
 
 def _infer_shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> tuple[tuple[int, int, int], str]:
-    """Infer an input shape (C, H, W) that fits the weights.
+    """Infer an input shape (C, H, W) of a network from the shapes of its weights.
 
     The channels follow from the first convolution, the size from the first fully connected layer.
     """
@@ -175,7 +175,7 @@ def _infer_shape(notation: Notation, weights: dict[str, Tensor], path: Path) -> 
 
 
 def _load_weights(net: Network, weights: dict[str, Tensor], path: Path) -> None:
-    """Copy the file's tensors into the layers, in order; each group of keys with one prefix is one layer."""
+    """Copy a state_dict's tensors into a network's layers, in order; keys with the same prefix are one layer."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in weights.items():
         prefix, _, last = key.rpartition(".")

@@ -24,7 +24,7 @@ READERS = Path(__file__).parents[1]
 
 
 class _SharedWeights:
-    """Weights that all copies of a module share, so that memory holds them once.
+    """The weights of a module that all its copies share, so that memory holds them only once.
 
     The weights are reset to those of the owner before each copy is made: some modules write into their weights when
       they run.
@@ -41,7 +41,7 @@ class _SharedWeights:
         return _SharedWeights, ([],)
 
     def deepcopy_memo(self) -> dict[int, object]:
-        """Return the memo with which deepcopy shares the weights instead of copying them."""
+        """Return the memo argument for copy.deepcopy with which the copies of a module share its weights."""
         for weight, owner_weight in self.pairs:
             if not torch.equal(weight, owner_weight.to(weight.device)):
                 weight.data.copy_(owner_weight)
@@ -49,7 +49,7 @@ class _SharedWeights:
 
 
 def share_weights(module: nn.Module) -> nn.Module:
-    """Copy a module to the CPU so that all copies of the copy share its weights."""
+    """Copy a module to the CPU, in such a way that all copies of that copy share the same weights in memory."""
     copied = copy_module(module).cpu()
     if any(hasattr(type(part), "__deepcopy__") for part in module.modules()):
         slots, copied_slots = ObjectGraph(module).slots, ObjectGraph(copied).slots
@@ -66,7 +66,7 @@ def share_weights(module: nn.Module) -> nn.Module:
 
 
 def find_owner_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Return the original weights {name: [...]} behind a copy that shares weights, if they are on the CPU."""
+    """Return the original module's weights {name: [...]} for a copy that shares weights, if on the CPU."""
     shared = vars(module).get(_SHARED_KEY)
     names = {id(p): name for name, p in module.named_parameters()}
     pairs = shared.pairs if isinstance(shared, _SharedWeights) else []
@@ -78,7 +78,7 @@ def find_owner_weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 def save_weights(module: nn.Module, shared: nn.Module) -> Callable[[], None]:
-    """Return a function that restores the weights of a module to their present values.
+    """Return a function that sets the weights of a module back to their present values.
 
     shared: a copy of the module with shared weights (`share_weights`), or a copy of that.
     """
@@ -98,7 +98,7 @@ def save_weights(module: nn.Module, shared: nn.Module) -> Callable[[], None]:
 
 
 def copy_module(module: nn.Module, memo: dict[int, object] | None = None) -> nn.Module:
-    """Return a deep copy of a module. Tensors of an autograd graph are copied detached.
+    """Return a deep copy of a PyTorch module; tensors of an autograd graph are copied detached.
 
     deepcopy refuses tensors that belong to a computation graph. memo: deepcopy's own; objects in it are not copied. A
     class may have a deepcopy of its own that fails (sinabs's recurrent layers): then its contents are copied by
@@ -122,7 +122,7 @@ def copy_module(module: nn.Module, memo: dict[int, object] | None = None) -> nn.
 
 
 def _copy_refusal(module: nn.Module, error: Exception) -> Unsupported:
-    """Return the refusal of a module that cannot be copied, with the attribute that is the cause."""
+    """Return the error for a module that cannot be copied; it names the attribute that is the cause."""
     culprit = ("it", "")
     for path, part in module.named_modules():
         for name, value in vars(part).items():
@@ -141,7 +141,7 @@ _SNAPSHOT: ContextVar[ObjectGraph | None] = ContextVar("_SNAPSHOT", default=None
 
 @contextmanager
 def preserve_module(module: nn.Module) -> Iterator[None]:
-    """Restore a module and all objects that it reaches when the block ends, and before each fresh copy in it."""
+    """Restore a module and all objects that it reaches at the end of a with-block, and before each copy in it."""
     graph = ObjectGraph(module)
     token = _SNAPSHOT.set(graph)
     try:
@@ -152,7 +152,7 @@ def preserve_module(module: nn.Module) -> Iterator[None]:
 
 
 def make_fresh_copy(module: nn.Module) -> nn.Module:
-    """Return a copy of a module in evaluation mode, with its states reset."""
+    """Return a copy of a PyTorch module on the CPU, in evaluation mode, with its states reset."""
     if (graph := _SNAPSHOT.get()) is not None:
         graph.restore()
     return _prepare_copy(copy_module(module).cpu())
@@ -168,14 +168,14 @@ def _prepare_copy(module: nn.Module) -> nn.Module:
 
 
 def prepare_for_form(module: nn.Module, form: nn.Module) -> nn.Module:
-    """Prepare a module for recorded runs: on the CPU, in evaluation mode, with its states reset."""
+    """Prepare a module for recorded runs: on the CPU, in evaluation mode, with the states of its neurons reset."""
     vars(module).update({mark: vars(form)[mark] for mark in (SIZES_KEY, _SINGLE_STEP_KEY) if mark in vars(form)})
     module = set_single_step(module) if _SINGLE_STEP_KEY in vars(form) else module
     return _prepare_copy(module if all(weight.is_cpu for weight in module.parameters()) else module.cpu())
 
 
 def set_single_step(module: nn.Module) -> nn.Module:
-    """Set the SpikingJelly parts of a module to step mode 's', one time-step a call.
+    """Set the SpikingJelly submodules of a module to step mode 's', which takes one time-step per call.
 
     Containers that only take many steps become plain sequences.
     """
@@ -195,7 +195,7 @@ def set_single_step(module: nn.Module) -> nn.Module:
 
 
 class CallStack:
-    """The stack of submodules that run while a module is called.
+    """The stack of submodules whose forward is running while a PyTorch module is called.
 
     paths: the submodules with a running forward, the innermost last. A part that several modules share (a surrogate
       function that
@@ -220,7 +220,7 @@ class CallStack:
 
 
 def locate_failure(module: nn.Module, error: Exception, shape: tuple[int, ...]) -> Problem:
-    """Return the problem of a forward that raised an error, located at the innermost module in its traceback."""
+    """Return an error in a module's forward as a problem that names the innermost submodule of its traceback."""
     path, in_reader = "", False
     frame = error.__traceback__
     while frame is not None:

@@ -149,7 +149,7 @@ TABLE: dict[str, LineWriter] = {
 
 
 def is_elementwise(node: TraceNode) -> bool:
-    """Return whether a recorded operation is elementwise, so that it can be a line of a neuron's program.
+    """Return whether a recorded PyTorch operation is elementwise, so that neuron programs may contain it.
 
     Its operands that depend on the input must have the node's own shape.
     """

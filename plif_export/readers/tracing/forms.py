@@ -15,7 +15,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from plif_export.readers.tracing.whole_numbers import (
     find_size_numbers,
     has_marked_sizes,
     mark_sizes,
+    split_axis,
 )
 
 SINGLE_STEP_ADVICE = (
@@ -42,10 +42,9 @@ ONE_INPUT_ADVICE = "join them along the channels and split them in forward; keep
 
 @dataclass(frozen=True)
 class CallForm:
-    """A way to call a module over T time-steps: step by step, as a sequence, or with one static image.
+    """A way to call a PyTorch module over T time-steps: step by step, as a sequence, or with a static image.
 
-    shape: of one step, without the batch. T: of the example or the module. zeros: passed states start as zeros, not
-    as None.
+    shape: of one step, without the batch. T: of the example or the module.
     """
 
     module: nn.Module
@@ -60,7 +59,7 @@ class CallForm:
         return make_fresh_copy(self.module)
 
     def make_input(self, T: int, batch: int, seed: int = 0, scale: float = 1.0) -> Tensor:
-        """Make random input for a module, float32: T steps [T, B, ...], or a static image [B, ...]."""
+        """Make random input for a module, as T steps [T, B, ...] or a static image [B, ...], float32."""
         generator = torch.Generator().manual_seed(seed)
         step_shape = (batch, *self.shape)
         if self.kind == "static":
@@ -68,13 +67,13 @@ class CallForm:
         return torch.poisson(torch.full((T, *step_shape), 0.7), generator=generator) * scale
 
     def arrange_input(self, x: Tensor) -> ForwardInput:
-        """Arrange input [T, B, ...] or [B, ...] as forward takes it: a list of steps, a sequence, or one image."""
+        """Arrange input [T, B, ...] or [B, ...] as a module takes it: a list of steps, a sequence, or one image."""
         if self.kind == "static":
             return x.clone()
         return [x_t.clone() for x_t in x] if self.kind == "step" else x.movedim(0, self.axis or 0).contiguous()
 
     def make_call(self, T: int, passed: list[object] | None = None) -> Callable[[nn.Module, ForwardInput], object]:
-        """Return a function (copy, input) that runs forward over T steps and returns its outputs.
+        """Return a function (module, input) that runs the module's forward over T steps and returns its outputs.
 
         In the form "step" each tensor is stacked along time. passed: in the form "step", the states to resume from;
         the function replaces them by the states after the last step.
@@ -83,7 +82,7 @@ class CallForm:
         def call(module: nn.Module, x: ForwardInput) -> object:
             if isinstance(x, list):
                 return _stack_outputs(call_steps(module, x, self.zeros, passed))
-            keywords = self.length.set(module, T) if self.length is not None else {}
+            keywords = self.length.set_value(module, T) if self.length is not None else {}
             return module(x, **keywords)
 
         return call
@@ -97,14 +96,8 @@ class CallForm:
                 yield
 
 
-# --- one step a call ------------------------------------------------------------------------------------------------------
-
-
 def find_state_arguments(module: nn.Module) -> dict[str, bool]:
-    """Return the arguments of forward after the input that may be states: {name: whether it is required}.
-
-    These are the arguments without a default, or with the default None.
-    """
+    """Return the arguments of forward that may be states (no default, or None): {name: required or not}."""
     parameters = list(inspect.signature(module.forward).parameters.values())[1:]
     no_value = (inspect.Parameter.empty, None)
     candidates = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default in no_value]
@@ -112,17 +105,14 @@ def find_state_arguments(module: nn.Module) -> dict[str, bool]:
 
 
 def make_first_states(module: nn.Module, zeros: bool) -> list[Tensor | None]:
-    """Return the states that a caller passes before the first step: None, or zeros [1] for required arguments."""
+    """Return the states to pass to a module's forward at the first step: None, or zeros [1] if required."""
     return [torch.zeros(1) if zeros and required else None for required in find_state_arguments(module).values()]
 
 
 def call_steps(
     module: nn.Module, x: list[Tensor], zeros: bool = False, passed: list[object] | None = None
 ) -> list[object]:
-    """Call forward once for each step [B, ...], and pass the states that it returns to the next call.
-
-    passed: states to resume from, empty at first; replaced by the states after the last step.
-    """
+    """Call a module's forward on each step [B, ...] and pass its states on; `passed` keeps the last states."""
     arguments = find_state_arguments(module)
     passed = [] if passed is None else passed
     passed[:] = passed or make_first_states(module, zeros)
@@ -136,7 +126,7 @@ def call_steps(
 
 
 def _returned_states(out: object, count: int) -> list[object]:
-    """Return the states that forward returned after its output, as many as it takes."""
+    """Return the states that a module's forward returned after its output, at most `count` of them."""
     if not isinstance(out, tuple | list):
         return []
     states = list(out[1:])
@@ -146,7 +136,7 @@ def _returned_states(out: object, count: int) -> list[object]:
 
 
 def find_extra_inputs(form: CallForm) -> list[str]:
-    """List the required arguments of forward that it does not return, so that they are inputs and not states."""
+    """List the required arguments of forward that are further inputs, not states: forward does not return them."""
     arguments = find_state_arguments(form.module)
     required = [name for name, is_required in arguments.items() if is_required]
     if form.kind != "step" or not required:
@@ -158,7 +148,7 @@ def find_extra_inputs(form: CallForm) -> list[str]:
 
 
 def _stack_outputs(outputs: list[object]) -> tuple[Tensor, ...]:
-    """Stack each tensor that T calls returned along a new first axis."""
+    """Stack each tensor that T calls of a module returned along a new first axis (time)."""
     columns = zip(*map(list_tensors, outputs), strict=False)
     return tuple(
         torch.stack(list(column)) if all(c.shape == column[0].shape for c in column) else column[-1]
@@ -167,11 +157,8 @@ def _stack_outputs(outputs: list[object]) -> tuple[Tensor, ...]:
 
 
 def list_tensors(out: object) -> list[Tensor]:
-    """List the tensors of any shape in the return value of forward, at any depth."""
+    """List all tensors [...] in the return value of a module's forward, at any depth of nesting."""
     return [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-
-
-# --- which form ---------------------------------------------------------------------------------------------------------
 
 
 class _OperationCounter(TorchDispatchMode):
@@ -189,10 +176,10 @@ class _OperationCounter(TorchDispatchMode):
 def _count_operations(
     module: nn.Module, x: Tensor, length: SizeNumber | None = None, T: int = 1, zeros: bool = False
 ) -> int:
-    """Count the operations that forward runs on a fresh copy of the module."""
+    """Count the PyTorch operations that a module's forward runs on an input, in a fresh copy of the module."""
     module = make_fresh_copy(module)
     rewrite_forwards(module)
-    keywords = length.set(module, T) if length is not None else {}
+    keywords = length.set_value(module, T) if length is not None else {}
     counter = _OperationCounter()
     with torch.no_grad(), counter:
         if length is None:
@@ -215,13 +202,13 @@ def _try_count(
 
 
 def _count_for_longer(module: nn.Module, x: Tensor, axis: int) -> list[int | None]:
-    """Count the operations of forward for an input with one more element along an axis, and with two more."""
+    """Count the operations of forward on an input that is longer along an axis by one element, and by two."""
     first = x.narrow(axis, 0, 1)
     return [_try_count(module, torch.cat((x, *[first] * n), axis)) for n in (1, 2)]
 
 
 def _grows_with_axis(module: nn.Module, x: Tensor, axis: int) -> bool:
-    """Return whether each further element along an axis of the input adds operations to forward."""
+    """Return whether each further element along an axis of the input makes forward run more operations."""
     longer, longest = _count_for_longer(module, x, axis)
     return longer is not None and longest is not None and longest > longer
 
@@ -232,10 +219,9 @@ def _is_constant_along(module: nn.Module, x: Tensor, axis: int) -> bool:
 
 
 def find_forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None = None) -> Iterator[CallForm]:
-    """Find the ways to call a module over time (per step, sequence, image), the most likely first.
+    """Find the ways to call a module over time (step by step, sequence, one image), the most likely first.
 
-    shape: of one step, if the caller named it. Raises Unsupported if no form works, or the error of forward if it
-    never runs.
+    shape: of one step, if the caller named it. Raises Unsupported if no form works, or forward's error if none runs.
     """
     x = torch.rand(example.shape)
     is_unreadable = True
@@ -248,9 +234,8 @@ def find_forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None
             rule = (
                 "each row of a batch adds operations to forward, as each step does, so that rows are not by themselves"
             )
-            raise Unsupported(
-                rule, f"give neurons that take all steps [T, B, ...], not [T * B, ...]; {SINGLE_STEP_ADVICE}", ""
-            )
+            advice = f"give neurons that take all steps [T, B, ...], not [T * B, ...]; {SINGLE_STEP_ADVICE}"
+            raise Unsupported(rule, advice, "")
         rule = f"forward fails with another T, or another batch, than the example has{_describe_failure(module, x)}"
         raise Unsupported(rule, f"it must run with any number of steps and of streams; {SINGLE_STEP_ADVICE}", "")
 
@@ -258,7 +243,7 @@ def find_forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None
 def _search_forms(
     module: nn.Module, x: Tensor, shape: tuple[int, ...] | None, single: bool = True
 ) -> Iterator[CallForm]:
-    """Search for the ways to call a module over time that fit an input of this shape.
+    """Search for the ways to call a module over time that fit an example input.
 
     single: whether SpikingJelly's parts may be set to one step a call, which changes the module.
     """
@@ -296,9 +281,9 @@ def _search_forms(
 def _search_sized_forms(
     module: nn.Module, x: Tensor, shape: tuple[int, ...] | None, single: bool
 ) -> Iterator[CallForm]:
-    """Search for call forms of a module with its size numbers set to the input, if its batch size is fixed."""
+    """Search for ways to call a module whose code fixes its batch size or number of steps, with these set to fit."""
     candidates = sorted(dict.fromkeys(find_size_numbers(module)), key=lambda candidate: "batch" not in candidate.name)
-    for sizes, first in _split_axis({candidate: candidate.read_value(module) for candidate in candidates}, len(x)):
+    for sizes, first in split_axis({candidate: candidate.read_value(module) for candidate in candidates}, len(x)):
         form = _find_form(mark_sizes(copy_module(module), sizes, split=True), x.unflatten(0, first), whole_example=True)
         if form is not None and form.kind == "sequence":
             single = False
@@ -312,22 +297,8 @@ def _search_sized_forms(
                     yield form
 
 
-def _split_axis(values: dict[SizeNumber, int], joined: int) -> Iterator[tuple[dict[int, SizeNumber], tuple[int, int]]]:
-    """Yield the ways to split one axis of the input into two, with sizes that are numbers of the module.
-
-    values: {number: its value}. joined: the size of the axis.
-    """
-    for number, n in values.items():
-        if joined % n == 0:
-            yield {0: number}, (n, joined // n)
-            yield {1: number}, (joined // n, n)
-    for (first, n), (second, m) in permutations(values.items(), 2):
-        if n * m == joined:
-            yield {0: first, 1: second}, (n, m)
-
-
 def _describe_failure(module: nn.Module, x: Tensor) -> str:
-    """Return the error of forward on a longer input, in brackets, or an empty string if it runs."""
+    """Return the error message of forward on a longer input, in brackets; an empty string if it does not fail."""
     try:
         _count_operations(module, torch.cat((x, x.narrow(0, 0, 1))))
     except Exception as error:  # whatever the module's own Python raises
@@ -356,10 +327,7 @@ def _find_form(module: nn.Module, x: Tensor, whole_example: bool) -> CallForm | 
 
 
 def _sequence_form(module: nn.Module, x: Tensor, axis: int, T: int | None) -> CallForm:
-    """Return the call form of a module that takes all time-steps at once, with time in the given axis.
-
-    The batch is the other one of the first two axes.
-    """
+    """Return the call form that takes all steps at once, time in `axis`; the batch is the other of axes 0 and 1."""
     shape = tuple(n for a, n in enumerate(x.shape) if a not in (axis, 0 if axis else 1))
     return CallForm(module, "sequence", shape, axis=axis, T=T)
 

@@ -25,14 +25,14 @@ ForwardInput: TypeAlias = "Tensor | list[Tensor]"  # the input of a form: a list
 
 @dataclass(frozen=True)
 class BatchSize:
-    """A size in a recorded shape that is the batch, multiplied by `times`."""
+    """A size in the shape of a recorded tensor that is `times` the batch size, so that it follows the batch."""
 
     times: int = 1
 
 
 @dataclass(frozen=True)
 class LayerOp:
-    """A custom layer that a user registered, recorded as a single operation."""
+    """A user's registered custom layer, recorded as one operation in the trace of a module."""
 
     path: str
     module: nn.Module = field(compare=False, repr=False)
@@ -45,11 +45,10 @@ class LayerOp:
 
 @dataclass(eq=False)
 class TraceNode:
-    """One recorded operation or leaf of a trace, with its arguments and the shape of its value.
+    """One operation or source of values in a recorded run of a module, with its arguments and output shape.
 
     op: "x" (args: its step), "param" (its name), "const", "full" (sizes, value, dtype), an index into the outputs of
-      an operation,
-    a registered layer (the module), or an operation of aten. shape: [B, ...] in the example run.
+    an operation, a registered layer (the module), or an operation of aten. shape: [B, ...] in the example run.
     """
 
     op: Op
@@ -68,25 +67,25 @@ class TraceNode:
 
     @property
     def name(self) -> str:
-        """The name of the recorded operation for messages: add, conv2d, ..."""
+        """The name of a recorded operation in messages, such as add or conv2d."""
         if isinstance(self.op, LayerOp):
             return type(self.op.module).__name__
         return self.op if isinstance(self.op, str) else "part" if isinstance(self.op, int) else op_name(self.op)
 
     @property
     def numbers(self) -> list[float]:
-        """The numbers among the arguments of the recorded operation."""
+        """The numbers among the arguments of a recorded operation, without its tensors."""
         return [v for v in self.flat if isinstance(v, int | float) and not isinstance(v, bool)]
 
     @property
     def source(self) -> TraceNode:
-        """The first argument of the recorded operation, which must be a tensor."""
+        """The first argument of a recorded operation, which must be a tensor (node)."""
         return as_node(self.args[0])
 
 
 @dataclass(eq=False)
 class Steps:
-    """A tensor that holds all time-steps, recorded as one node for each step.
+    """A tensor that holds the values of all time-steps, recorded as one node for each step.
 
     The items are joined along an axis of size outer * T * inner.
     """
@@ -102,7 +101,7 @@ def op_name(op: Overload) -> str:
 
 
 def flatten_arguments(value: Argument) -> list[Argument]:
-    """Flatten the nested lists and tuples of an operation's arguments into one list."""
+    """Flatten the nested lists and tuples in the arguments of a PyTorch operation into one list."""
     if not isinstance(value, list | tuple):
         return [value]
     return [leaf for part in value for leaf in flatten_arguments(part)]
@@ -149,12 +148,31 @@ def as_ints(value: Argument) -> list[int]:
 
 
 def as_tensors(outputs: Result) -> list[Tensor]:
-    """Return the outputs of a PyTorch operation as a list of tensors of any shape."""
+    """Return the result of a PyTorch operation as a list of tensors [...], also if it is a single tensor."""
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
+def as_outputs(out: object) -> Sequence[object]:
+    """Return the outputs of a PyTorch operation as a sequence, also if it has only one."""
+    return out if isinstance(out, list | tuple) else [out]
+
+
+def select_output(outputs: NodeOrSteps | Sequence[NodeOrSteps], i: int) -> NodeOrSteps:
+    return outputs if isinstance(outputs, TraceNode | Steps) else outputs[i]
+
+
+def any_dynamic(values: Sequence[Argument]) -> bool:
+    """Return whether any argument of a recorded operation depends on the module's input."""
+    return any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in flatten_arguments(values))
+
+
+def dynamic_dtypes(values: Sequence[Argument]) -> set[torch.dtype]:
+    nodes = (v.items[0] if isinstance(v, Steps) else v for v in flatten_arguments(values))
+    return {v.dtype for v in nodes if isinstance(v, TraceNode) and v.moves}
+
+
 def run_operation(op: Op, arguments: Sequence[Argument], batch: int) -> Result:
-    """Run a recorded operation on tensors, most of them [B, ...], for a given batch size."""
+    """Run a recorded PyTorch operation on tensors, most of them [B, ...], for a given batch size."""
     args = replace_arguments(arguments, BatchSize, lambda size: size.times * batch)
     if isinstance(op, LayerOp):
         return op.run(args[0])
@@ -173,7 +191,7 @@ def run_operation(op: Op, arguments: Sequence[Argument], batch: int) -> Result:
 
 @dataclass
 class NodeTable:
-    """The recorded operations of several runs of a module, in which equal operations are one node.
+    """The table of the operations in several recorded runs of a module, where equal operations are one node.
 
     batch: the number of streams in the example, which must be no size of anything else.
     """
@@ -185,7 +203,7 @@ class NodeTable:
         self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype, path: str,
         data: Tensor | None = None, several: bool = False,
     ) -> TraceNode:  # fmt: skip
-        """Return the node of an operation in the table of recorded operations, and add it if it is new.
+        """Return the node of an operation in the table of recorded operations; add it first if it is new.
 
         shape: [B, ...] of its value. data: that value, if it is known before any step.
         """
@@ -197,11 +215,11 @@ class NodeTable:
         return self.nodes[key]
 
     def mark_batch(self, shape: Sequence[int]) -> tuple[int | BatchSize, ...]:
-        """Mark the sizes of a shape that are multiples of the batch as BatchSize."""
+        """Mark each size of a recorded shape that is a multiple of the batch size, as a BatchSize."""
         return tuple(BatchSize(n // self.batch) if n and n % self.batch == 0 else n for n in shape)
 
     def is_ambiguous(self) -> bool:
-        """Return whether a recorded size that is not the batch could be taken for the batch."""
+        """Return whether a recorded shape has another size that could be mistaken for the batch size."""
         for node in self.nodes.values():
             axes = sum(1 for size in node.shape if size and size % self.batch == 0)
             if axes > (1 if node.data is None else 0):
@@ -210,7 +228,7 @@ class NodeTable:
 
 
 def find_permutation(name: str, a: Sequence[Argument], rank: int) -> list[int]:
-    """Return the order of axes of a permute, transpose or t operation, as the argument of permute."""
+    """Return the order of axes that a permute, transpose or t operation makes, in the form that permute takes."""
     axes = list(range(rank))
     if name == "permute":
         return [d % rank for d in as_ints(a[1])]
@@ -220,21 +238,15 @@ def find_permutation(name: str, a: Sequence[Argument], rank: int) -> list[int]:
 
 
 IDENTITY_OPS = {"clone", "detach", "alias", "lift_fresh", "lift_fresh_copy", "contiguous", "detach_"}
-FILL_OPS: dict[str, int | None] = {
-    "zeros": 0,
-    "zeros_like": 0,
-    "new_zeros": 0,
-    "ones": 1,
-    "ones_like": 1,
-    "new_ones": 1,
-}
+FILL_OPS: dict[str, int | None] = {"zeros": 0, "zeros_like": 0, "new_zeros": 0}
+FILL_OPS |= {"ones": 1, "ones_like": 1, "new_ones": 1}
 FILL_OPS |= dict.fromkeys(("full", "full_like", "new_full", "scalar_tensor"), None)
 RESHAPE_OPS = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "unflatten"}
 PERMUTE_OPS = {"permute", "transpose", "t"}
 
 
 class TraceWriter:
-    """The recorder of one run of a module: it adds the operations to a table, in order.
+    """The recorder of one run of a module, which adds each PyTorch operation to a table, in order.
 
     length: T. paths: the submodules with a running forward, the innermost last.
     joined: nodes with all steps in one tensor, for operations that cannot be split by step.
@@ -249,7 +261,7 @@ class TraceWriter:
         self, op: Op, args: Sequence[Argument], shape: Sequence[int], dtype: torch.dtype,
         data: Tensor | None = None, several: bool = False,
     ) -> TraceNode:  # fmt: skip
-        """Add an operation with an output [*shape] to the table of recorded operations and to the order of this run."""
+        """Add an operation with an output [*shape] to the recording of a run, and to the table of all runs."""
         node = self.table.add_node(op, args, shape, dtype, self.paths[-1], data, several)
         self.order.setdefault(node)
         return node
@@ -280,7 +292,7 @@ class TraceWriter:
         return self.add_node(aten.permute.default, (node, tuple(axes)), shape, node.dtype)
 
     def add_select(self, node: TraceNode, dim: int, i: int) -> TraceNode:
-        """Record a torch.select from an axis of size 1, or from a permuted tensor.
+        """Record a torch.select from an axis of size 1 as a reshape, or one from a permuted tensor before the permute.
 
         Of a permuted tensor the select is applied before the permutation, so that the batch may be the first axis
         again (qkv.reshape(B, N, 3, ...).permute(2, 0, ...)[i]).
@@ -295,7 +307,7 @@ class TraceWriter:
         return self.permute_node(part, [a - (a > axis) for a in order if a != axis])
 
     def add_call(self, op: Overload | LayerOp, args: Sequence[Argument], out: Result) -> TraceNode | list[TraceNode]:
-        """Record a call of an operation, and return its node, or a list of nodes if it has several outputs.
+        """Record a call of a PyTorch operation; return its node, or a list of nodes if it has several outputs.
 
         out: the output tensors, [B, ...] or with all steps in an axis; only their shapes and types are used.
         """
@@ -326,7 +338,7 @@ class TraceWriter:
         return [self.add_node(i, (tuple_node,), *part) for i, part in enumerate(parts)]
 
     def add_full(self, out: Result, value: Argument) -> TraceNode:
-        """Record a tensor that is filled with one number, in the shape [...] of an output."""
+        """Record an operation that fills a tensor with one number, in the shape [...] of its output."""
         (output,) = as_tensors(out)
         return self.add_node(
             "full", (self.table.mark_batch(output.shape), value, output.dtype), output.shape, output.dtype

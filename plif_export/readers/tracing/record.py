@@ -1,10 +1,8 @@
 """A recorder of one forward of a PyTorch module: every tensor operation becomes a node of a table.
 
 A TorchDispatchMode sees the operations, below autograd (so surrogate gradients do not show) and below any library.
-  Several runs
-share the table: the same operation on the same arguments is the same node, in whichever run it occurs. So plain sets
-  tell the
-nodes that two runs share. Operations are put into one form before they enter the table:
+Several runs share the table: the same operation on the same arguments is the same node, in whichever run it occurs. So
+plain sets tell the nodes that two runs share. Operations are put into one form before they enter the table:
 
     views and copies that change nothing                    no node
     view, squeeze, unsqueeze, flatten, ...                  reshape of the tensor that the chain of views started from
@@ -48,12 +46,15 @@ from plif_export.readers.tracing.nodes import (
     Steps,
     TraceNode,
     TraceWriter,
+    any_dynamic,
+    as_outputs,
     as_tensors,
     aten,
+    dynamic_dtypes,
     find_permutation,
-    flatten_arguments,
     op_name,
     replace_arguments,
+    select_output,
 )
 from plif_export.readers.tracing.steps import record_operation
 from plif_export.readers.unseen_state.looks import (
@@ -71,18 +72,16 @@ RANDOM_ADVICE = "encode outside, and give it the encoded steps"
 GRAPH_OPS = {name for operation in OPERATIONS.values() for name in operation.torch}
 NARROW_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32}
 # Operations that only select or move numbers, so that an integer type cannot overflow.
-SELECTING_OPS = (
-    RESHAPE_OPS | IDENTITY_OPS | PERMUTE_OPS | {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
-)
+SELECTING_OPS = RESHAPE_OPS | IDENTITY_OPS | PERMUTE_OPS
+SELECTING_OPS |= {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
 SELECTING_OPS |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_and", "bitwise_or"}
 
 
 @dataclass(frozen=True)
 class _View:
-    """A view: a tensor that shares memory with a part of another tensor, its parent.
+    """A tensor view in a recorded run: it shares memory with a part of another tensor, its parent.
 
-    take: parent's node -> the view's node. write_back: (old node of the parent, new node of the view) -> new node of
-      the parent.
+    take: parent's node -> the view's node. write_back: (parent's old node, view's new node) -> parent's new node.
     parent_node: the parent's node when the view was last updated.
     """
 
@@ -93,10 +92,9 @@ class _View:
 
 
 class TraceRun(TraceWriter, TorchDispatchMode):
-    """A recording of the operations in one forward of a module, as nodes of a table.
+    """A recording of the operations that one forward of a PyTorch module runs, as nodes of a table.
 
-    module: a fresh copy, which the run may change. order: the nodes. output: the return value of forward, as nodes
-    and Steps.
+    module: a fresh copy, which the run may change. order: the nodes. output: of forward, as nodes and Steps.
     """
 
     def __init__(self, table: NodeTable, module: nn.Module, length: int) -> None:
@@ -108,14 +106,11 @@ class TraceRun(TraceWriter, TorchDispatchMode):
         self.module = module
         self.output: object = None
         self.replaced_tensors: set[str] = set()  # names of plain tensors of the module that forward replaced
-        self.final_states: dict[
-            TraceNode, str
-        ] = {}  # {node: name of the module's tensor that holds it after the run}, for the next call
+        self.final_states: dict[TraceNode, str] = {}  # {node: the module's tensor that holds it after the run}
         self.plain_tensors: dict[str, Tensor] = {}
         self.index_notes: dict[str, None] = {}  # indexing operations that may raise for values that were not tried
         self.stored: list[tuple[TraceNode, Tensor, int]] = []  # tensors of the module, with their nodes and addresses
-        # {parameter: (its node, the value of that node)}
-        self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()
+        self.weights: MutableMapping[Tensor, tuple[TraceNode, Tensor]] = WeakTensorKeyDictionary()  # node and value
         for path, part in module.named_modules():
             if isinstance(part, torch.jit.ScriptModule):
                 raise Unsupported("it is compiled by torch.jit.script", "give the Python module")
@@ -144,11 +139,7 @@ class TraceRun(TraceWriter, TorchDispatchMode):
     def record(
         self, x: ForwardInput, axis: int | None, forward: Callable[[nn.Module, ForwardInput], object]
     ) -> TraceRun:
-        """Run the forward of a module on an input and record its operations.
-
-        x: a list of steps [B, ...], or a tensor with the time-steps along `axis` (None: a static input, read by every
-        step).
-        """
+        """Record the forward of a module on a list of steps [B, ...], or a tensor of them on `axis` (None: static)."""
         if isinstance(x, list):
             for t, x_t in enumerate(x):
                 self.set_node(x_t, self.add_node("x", (t,), x_t.shape, x_t.dtype))
@@ -165,22 +156,18 @@ class TraceRun(TraceWriter, TorchDispatchMode):
                 raise Unsupported(f"it puts other values into {node.args[0]}.data", "make a new tensor")
         self.output = tree_map_only(Tensor, self.find_node, out)
         tensors = {name.lstrip("."): tensor for name, _, tensor in iter_module_tensors(self.module)}
-        self.replaced_tensors |= {
-            name for name, tensor in self.plain_tensors.items() if tensors.get(name) is not tensor
-        }
+        self.replaced_tensors |= {name for name, old in self.plain_tensors.items() if tensors.get(name) is not old}
         nodes_by_name = {name: self.node_of.get(tensor) for name, tensor in tensors.items()}
         self.final_states = {node: name for name, node in nodes_by_name.items() if isinstance(node, TraceNode)}
         return self
 
-    # --- tensors of the running forward ----------------------------------------------------------------------------------
-
     def set_node(self, tensor: Tensor, node: NodeOrSteps) -> None:
-        """Set the recorded node that stands for a tensor [...] of the running forward."""
+        """Set the node that stands for a tensor [...] in the recording of a module's forward."""
         self.node_of[tensor] = node
-        self.memory.record_place(tensor, _any_dynamic([node]))
+        self.memory.record_address(tensor, any_dynamic([node]))
 
     def find_node(self, tensor: Tensor) -> NodeOrSteps:
-        """Return the recorded node of a tensor [...], and update a view if its parent was written to."""
+        """Return the node of a tensor [...] in a recording; first update a view whose parent was written to."""
         views = [tensor]
         while (view := self.views.get(views[-1])) is not None:
             views.append(view.parent)
@@ -194,61 +181,59 @@ class TraceRun(TraceWriter, TorchDispatchMode):
             data = node.data if isinstance(node, TraceNode) else None
             if self.memory.is_dynamic(tensor) or data is None or not torch.equal(data, tensor):
                 raise Unsupported(f"it puts other values into .data ({find_source_line()})", "make a new tensor")
-            self.memory.record_place(tensor, False)
+            self.memory.record_address(tensor, False)
         return node
 
     def _record_constant(self, tensor: Tensor) -> None:
-        """Record a tensor [...] as a constant if no recorded operation made it.
-
-        Refuses it if its memory may hold values that depend on the input.
-        """
+        """Record as a constant a tensor [...] that no operation computed; refuse one that may depend on the input."""
         node = self.node_of.get(tensor)
         constant = node is None or (isinstance(node, TraceNode) and node.op == "const")
         if constant and self.memory.is_dynamic(tensor) and not self.memory.has_moved(tensor):
-            raise Unsupported(
-                f"it uses a tensor in the memory of another ({find_source_line()})", "use that tensor itself"
-            )
+            rule = f"it uses a tensor in the memory of another ({find_source_line()})"
+            raise Unsupported(rule, "use that tensor itself")
         if node is None:
             self.guard.constants += 1
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
             self.set_node(tensor, self.add_node("const", key, tensor.shape, tensor.dtype, tensor))
 
     def depends_on_input(self, tensor: Tensor) -> bool:
-        """Return whether the value of a tensor [...] depends on the input."""
+        """Return whether the value of a tensor [...] in a recorded forward depends on the module's input."""
         with _disable_current_modes():
-            return tensor in self.node_of and _any_dynamic([self.find_node(tensor)])
+            return tensor in self.node_of and any_dynamic([self.find_node(tensor)])
 
     def set_written(self, tensor: Tensor, node: NodeOrSteps) -> None:
-        """Record the new value of a tensor [...] after an in-place operation, and of the tensors that it views."""
+        """Record new values of a tensor [...] that an in-place operation wrote to, and of the tensors that it views."""
         views = list[tuple[Tensor, _View, NodeOrSteps]]()
         while (view := self.views.get(tensor)) is not None:
             self._set_node_of_written(tensor, node)
             views.append((tensor, view, node))
             tensor, node = view.parent, view.write_back(self.find_node(view.parent), node)
         self._set_node_of_written(tensor, node)
-        if not _any_dynamic([node]):
+        if not any_dynamic([node]):
             self.memory.clear_dynamic(tensor)
         for tensor, view, node in reversed(views):
             self.views[tensor], self.node_of[tensor] = replace(view, parent_node=self.node_of[view.parent]), node
 
     def _set_node_of_written(self, tensor: Tensor, new_node: NodeOrSteps) -> None:
-        """Set the recorded node of a tensor [...] that an in-place operation wrote to.
-
-        A parameter with unchanged values keeps its node: its diagonal was set to zero again, or it was clamped.
-        """
+        """Set the node of a tensor [...] after an in-place write; a parameter with unchanged values keeps its node."""
         if tensor in self.weights and isinstance(new_node, TraceNode) and not new_node.moves:
             node, value = self.weights[tensor]
-            new_node = node if torch.equal(value, tensor) else new_node
+            new_node = node if torch.equal(value, tensor) else new_node  # equal: clamped, or its diagonal set to 0
             self.weights[tensor] = new_node, tensor.clone()
         self.replaced_tensors |= {name for name, stored in self.plain_tensors.items() if stored is tensor}
         self.set_node(tensor, new_node)
 
     def record_layer(self, op: LayerOp, x: Tensor) -> Tensor:
-        """Record a registered layer on x [B, ...], or on all steps, as one operation, without its inner operations."""
+        """Record a user's registered layer on x [B, ...], or on all steps, as one operation without its inner ones."""
         with _disable_current_modes():
             out = op.run(x)
-        self.set_node(out, _as_node_or_steps(record_operation(self, op, [self.find_node(x)], out)))
+        self.set_node(out, self._record_one(op, [self.find_node(x)], out))
         return out
+
+    def _record_one(self, op: Overload | LayerOp, a: Sequence[Argument], out: Result) -> NodeOrSteps:
+        node = record_operation(self, op, a, out)
+        assert isinstance(node, TraceNode | Steps)
+        return node
 
     def __torch_dispatch__(
         self, func: Overload, types: object, args: Sequence[Argument] = (), kwargs: Mapping[str, Argument] | None = None
@@ -270,37 +255,30 @@ class TraceRun(TraceWriter, TorchDispatchMode):
         arguments = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
         a = replace_arguments(arguments, Tensor, self.find_node)
         is_host_read = name == "nonzero" or not any("Tensor" in str(argument.type) for argument in schema.returns)
-        if is_host_read and _any_dynamic(a):
+        if is_host_read and any_dynamic(a):
             refuse_host_read(name)
         for argument, s in zip(a, schema.arguments, strict=False):
-            if s.name in ("index", "indices") and _dynamic_dtypes([argument]) - {torch.bool}:
+            if s.name in ("index", "indices") and dynamic_dtypes([argument]) - {torch.bool}:
                 self.index_notes[f"values for which {name}() raises ({find_source_line()})"] = None
         masks = a[1:] if name == "index" else a
         sized = torch.Tag.dynamic_output_shape in func.tags and (
-            name != "index" or _dynamic_dtypes(masks) == {torch.bool}
+            name != "index" or dynamic_dtypes(masks) == {torch.bool}
         )
-        if sized and _any_dynamic(masks):
-            raise Unsupported(
-                f"the size of what {name}() makes depends on values ({find_source_line()})", "use torch.where"
-            )
+        if sized and any_dynamic(masks):
+            rule = f"the size of what {name}() makes depends on values ({find_source_line()})"
+            raise Unsupported(rule, "use torch.where")
         if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
             with self:
                 return (aten.maximum if name == "max" else aten.minimum)(*args)
         declared = zip(args, schema.arguments, strict=False)
-        written = [
-            argument
-            for argument, s in declared
-            if isinstance(argument, Tensor) and s.alias_info and s.alias_info.is_write
-        ]
+        written = [t for t, s in declared if isinstance(t, Tensor) and s.alias_info and s.alias_info.is_write]
         old = [tuple(t.shape) for t in written]
         out = func(*args, **kwargs)
         if is_host_read or (name in IDENTITY_OPS and name.endswith("_")):
             return out
         narrow = next((o.dtype for o in as_outputs(out) if isinstance(o, Tensor) and o.dtype in NARROW_INTEGERS), None)
-        fits = _dynamic_dtypes(a) <= (
-            {torch.bool, narrow} if name in SELECTING_OPS else {torch.bool} if "copy" in name else set()
-        )
-        if narrow is not None and not fits and name not in FILL_OPS:
+        exact = {torch.bool, narrow} if name in SELECTING_OPS else {torch.bool} if "copy" in name else set()
+        if narrow is not None and not dynamic_dtypes(a) <= exact and name not in FILL_OPS:
             raise Unsupported(f"it computes in {narrow} ({name}, {find_source_line()}), which wraps", "keep it float")
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
@@ -313,28 +291,23 @@ class TraceRun(TraceWriter, TorchDispatchMode):
     def _record_in_place(
         self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result
     ) -> None:
-        """Record an in-place operation as the new value of its first argument."""
+        """Record an in-place PyTorch operation as the new value of its first argument."""
         target = args[0]
         assert isinstance(target, Tensor)
-        if name == "copy_" or (name == "fill_" and _any_dynamic(a[1:])):
+        if name == "copy_" or (name == "fill_" and any_dynamic(a[1:])):
             (new,), source, source_node = as_tensors(out), args[1], a[1]
             assert isinstance(source, Tensor)
             if source.dtype != new.dtype:
-                source_node = _as_node_or_steps(
-                    record_operation(self, aten._to_copy.default, [source_node, new.dtype], source.to(new.dtype))
-                )
-            self.set_written(
-                target,
-                _as_node_or_steps(record_operation(self, aten.expand.default, [source_node, list(new.shape)], new)),
-            )
-        elif name in ("fill_", "zero_") and not _any_dynamic(a[1:]):
+                source_node = self._record_one(aten._to_copy.default, [source_node, new.dtype], source.to(new.dtype))
+            self.set_written(target, self._record_one(aten.expand.default, [source_node, list(new.shape)], new))
+        elif name in ("fill_", "zero_") and not any_dynamic(a[1:]):
             value = 0 if name == "zero_" else float(args[1]) if isinstance(args[1], Tensor) else a[1]
             self.set_written(target, self.add_full(out, value))
         else:
             base = getattr(getattr(aten, name[:-1], None), func._overloadname, None)
             if not name.endswith("_") or base is None:
                 raise Unsupported(f"it writes in place with {name}", "make a new tensor")
-            self.set_written(target, _as_node_or_steps(record_operation(self, base, a, out)))
+            self.set_written(target, self._record_one(base, a, out))
 
     def _record_outputs(
         self, func: Overload, name: str, args: Sequence[Argument], a: list[Argument], out: Result
@@ -344,64 +317,33 @@ class TraceRun(TraceWriter, TorchDispatchMode):
         for i, tensor in enumerate(as_outputs(out)):
             if not isinstance(tensor, Tensor) or (args and tensor is args[0]):
                 continue
-            self.set_node(tensor, _select_output(nodes, i))
+            self.set_node(tensor, select_output(nodes, i))
             parent = args[0] if args else None
             if view and isinstance(parent, Tensor):
 
                 def take(parent_node: NodeOrSteps, i: int = i) -> NodeOrSteps:
-                    return _select_output(record_operation(self, func, [parent_node, *a[1:]], out), i)
+                    return select_output(record_operation(self, func, [parent_node, *a[1:]], out), i)
 
-                self.views[tensor] = _View(
-                    parent, take, self._make_write_back(name, a, parent, i), self.find_node(parent)
-                )
+                write_back = self._make_write_back(name, a, parent, i)
+                self.views[tensor] = _View(parent, take, write_back, self.find_node(parent))
 
     def _make_write_back(
         self, name: str, a: list[Argument], parent: Tensor, i: int
     ) -> Callable[[NodeOrSteps, NodeOrSteps], NodeOrSteps]:
-        """Return a function that records the new value of a tensor after one of its views was written to."""
+        """Return a function that records the new value of a tensor after a write to one of its views."""
         rank = parent.dim()
         indices = a[1:] if name != "unbind" else [a[1], i]
         scatter = getattr(aten, f"{name}_scatter" if name != "unbind" else "select_scatter", None)
         if scatter is not None:
-            return lambda old, new: _as_node_or_steps(
-                record_operation(self, scatter.default, [old, new, *indices], parent)
-            )
+            return lambda old, new: self._record_one(scatter.default, [old, new, *indices], parent)
         if name in PERMUTE_OPS:
             axes = find_permutation(name, a, rank)
             inverse = [axes.index(d) for d in range(rank)]
-            return lambda old, new: _as_node_or_steps(
-                record_operation(self, aten.permute.default, [new, inverse], parent)
-            )
+            return lambda old, new: self._record_one(aten.permute.default, [new, inverse], parent)
         if name in RESHAPE_OPS | IDENTITY_OPS:
-            return lambda old, new: _as_node_or_steps(
-                record_operation(self, aten.reshape.default, [new, list(parent.shape)], parent)
-            )
+            return lambda old, new: self._record_one(aten.reshape.default, [new, list(parent.shape)], parent)
 
         def refuse(old: NodeOrSteps, new: NodeOrSteps) -> NodeOrSteps:
             raise Unsupported(f"it writes into a part that {name} took", "make a new tensor")
 
         return refuse
-
-
-def _any_dynamic(values: Sequence[Argument]) -> bool:
-    """Return whether any argument of an operation depends on the input."""
-    return any(isinstance(v, Steps) or (isinstance(v, TraceNode) and v.moves) for v in flatten_arguments(values))
-
-
-def _dynamic_dtypes(values: Sequence[Argument]) -> set[torch.dtype]:
-    nodes = (v.items[0] if isinstance(v, Steps) else v for v in flatten_arguments(values))
-    return {v.dtype for v in nodes if isinstance(v, TraceNode) and v.moves}
-
-
-def as_outputs(out: object) -> Sequence[object]:
-    """Return the outputs of a PyTorch operation as a sequence."""
-    return out if isinstance(out, list | tuple) else [out]
-
-
-def _select_output(outputs: NodeOrSteps | Sequence[NodeOrSteps], i: int) -> NodeOrSteps:
-    return outputs if isinstance(outputs, TraceNode | Steps) else outputs[i]
-
-
-def _as_node_or_steps(node: NodeOrSteps | Sequence[NodeOrSteps]) -> NodeOrSteps:
-    assert isinstance(node, TraceNode | Steps)
-    return node

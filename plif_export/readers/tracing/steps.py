@@ -1,15 +1,11 @@
 """Operations on all time-steps at once, split into one operation for each step.
 
 A tensor of all steps (`Steps`) comes from an input with time in an axis, from stack or cat of one item a step, from
-  expand or
-repeat to T, or from y[t] = ... Selecting items (select, unbind, slice, split along that axis) gives the steps back.
-Every other operation is tried: once on random numbers for all steps, and once for each step, also with a size in its
-  arguments
-divided by T. If the results agree, the operation is recorded for each step. So no table of rules is needed: the trial
-  works for
-convolutions with time in the batch, for normalisation, products of matrices, attention, pooling. If the results
-  differ, the
-operation mixes steps, and stays one operation on the joined tensor.
+expand or repeat to T, or from y[t] = ... Selecting items (select, unbind, slice, split along that axis) gives the
+steps back. Every other operation is tried: once on random numbers for all steps, and once for each step, also with a
+size in its arguments divided by T. If the results agree, the operation is recorded for each step. So no table of rules
+is needed: the trial works for convolutions with time in the batch, for normalisation, products of matrices, attention,
+pooling. If the results differ, the operation mixes steps, and stays one operation on the joined tensor.
 """
 
 from __future__ import annotations
@@ -49,12 +45,12 @@ ARGUMENT_ERRORS = (RuntimeError, IndexError, ValueError, TypeError)
 
 
 def join_steps(items: list[Tensor], axis: int, outer: int = 1) -> Tensor:
-    """Join the tensors of the steps [..., outer * inner, ...] along an axis of size outer * T * inner."""
+    """Join one tensor [..., outer * inner, ...] per time-step along that axis, to size outer * T * inner."""
     return torch.stack([v.unflatten(axis, (outer, -1)) for v in items], axis + 1).flatten(axis, axis + 2)
 
 
 def find_shape(v: NodeOrSteps) -> list[int]:
-    """Return the shape of the tensor that a recorded node or Steps stands for."""
+    """Return the shape of the tensor that a recorded node, or one node per step (Steps), stands for."""
     if isinstance(v, TraceNode):
         return list(v.shape)
     return [sum(i.shape[d] for i in v.items) if d == v.axis else n for d, n in enumerate(v.items[0].shape)]
@@ -63,7 +59,7 @@ def find_shape(v: NodeOrSteps) -> list[int]:
 def record_operation(
     run: TraceWriter, op: Overload | LayerOp, a: Sequence[Argument], out: Result
 ) -> NodeOrSteps | Sequence[NodeOrSteps]:
-    """Record an operation on time-steps, split into one operation a step if possible, and return its outputs.
+    """Record an operation on all time-steps, as one operation per step if possible; return the recorded outputs.
 
     out: the tensors [...] that the operation returned. Returns: a node, Steps, or a list of them.
     """
@@ -96,7 +92,7 @@ def record_operation(
 def _record_creation(
     run: TraceWriter, name: str, a: Sequence[Argument], shape: list[int], stacked: bool
 ) -> NodeOrSteps | None:
-    """Record a stack, cat, expand, repeat or y[t] = ... that makes a tensor of all steps; None for other operations."""
+    """Record an operation that makes a tensor of all steps (stack, cat, expand, y[t] = ...); None for others."""
     T, v = run.length, a[0] if a else None
     if name == "stack" and not stacked:
         assert isinstance(v, list | tuple)
@@ -139,7 +135,7 @@ def _slice_step(run: TraceWriter, node: TraceNode, axis: int, t: int, shape: lis
 def _select_items(
     run: TraceWriter, name: str, v: Steps, a: Sequence[Argument]
 ) -> NodeOrSteps | Sequence[NodeOrSteps] | None:
-    """Return the time-steps that select, unbind, slice or split takes from a tensor of all steps, or None."""
+    """Return the recorded steps that select, unbind, slice or split takes from a tensor of all steps, or None."""
     axis, shape = v.axis, find_shape(v)
     if v.outer != 1 or shape[axis] != len(v.items) or name not in ("select", "unbind", "slice", "split") or len(a) < 2:
         return None
@@ -159,12 +155,12 @@ def _select_items(
 
 
 def _wrap_items(items: list[TraceNode], axis: int) -> NodeOrSteps:
-    """Wrap the nodes of several time-steps as Steps; return a single node unchanged."""
+    """Wrap the recorded nodes of several time-steps as one Steps object; return a single node unchanged."""
     return items[0] if len(items) == 1 else Steps(items, axis)
 
 
 def concat_steps(run: TraceWriter, v: Steps) -> TraceNode:
-    """Record the concatenation of the nodes of all time-steps as one node."""
+    """Record the concatenation of one node per time-step, so that a single node holds all steps."""
     first, dtype = v.items[0].shape, v.items[0].dtype
     lead, size, trailing = first[: v.axis], first[v.axis] // v.outer, first[v.axis + 1 :]
     if v.outer == 1:
@@ -184,10 +180,7 @@ def concat_steps(run: TraceWriter, v: Steps) -> TraceNode:
 
 
 def _select_step(values: Sequence[Argument], items: Mapping[int, Sequence[Argument]], t: int) -> list[Argument]:
-    """Select time-step t in an operation's arguments, for each argument that holds all steps.
-
-    items: {id of a Steps: its items}.
-    """
+    """Select time-step t in an operation's arguments that hold all steps, from {id of a Steps: its items}."""
     return replace_arguments(values, Steps, lambda s: items[id(s)][t])
 
 
@@ -216,7 +209,7 @@ def _record_per_step(
 def _split_by_step(
     run: TraceWriter, op: Overload | LayerOp, a: Sequence[Argument], stacked: list[Steps]
 ) -> NodeOrSteps | Sequence[NodeOrSteps] | None:
-    """Record an operation once for each time-step if that gives the same result; None if it mixes steps."""
+    """Record an operation once for each time-step if that gives the same result; None if the operation mixes steps."""
     if any(len(s.items) != len(stacked[0].items) for s in stacked):
         return None
     n, batch = len(stacked[0].items), run.table.batch
@@ -260,7 +253,7 @@ def _split_by_step(
 
 
 def _permute_steps(run: TraceWriter, op: Overload | LayerOp, a: Sequence[Argument], v: Steps) -> Steps | None:
-    """Record a permutation of a tensor of all steps for each step; None for other operations."""
+    """Record a permutation of a tensor of all steps as one permutation per step; None for other operations."""
     if isinstance(op, LayerOp) or op_name(op) not in PERMUTE_OPS or v.outer != 1:
         return None
     axes = find_permutation(op_name(op), a, len(v.items[0].shape))
@@ -270,10 +263,7 @@ def _permute_steps(run: TraceWriter, op: Overload | LayerOp, a: Sequence[Argumen
 def _split_without_axis(
     run: TraceWriter, op: Overload | LayerOp, a: Sequence[Argument], stacked: list[Steps]
 ) -> NodeOrSteps | Sequence[NodeOrSteps] | None:
-    """Record an operation for each time-step without the time axis; None if the result differs.
-
-    Random numbers decide whether the result is the same.
-    """
+    """Record an operation once per step without the time axis; None if the result differs on random numbers."""
     axis = stacked[0].axis
     if (
         isinstance(op, LayerOp)
@@ -320,7 +310,7 @@ def _split_without_axis(
 
 
 def _find_stack_axis(joint: Tensor, items: Sequence[Tensor], time_axis: int) -> int | None:
-    """Return the axis along which the outputs of single steps stack to the joint output, or None."""
+    """Return the axis on which stacked outputs of single steps give the output of all steps; None if none does."""
     if not isinstance(joint, Tensor) or joint.dim() != items[0].dim() + 1 or not joint.numel():
         return None
     axes: list[int] = [min(time_axis, items[0].dim()), *range(items[0].dim() + 1)]
@@ -331,7 +321,7 @@ def _find_stack_axis(joint: Tensor, items: Sequence[Tensor], time_axis: int) -> 
 
 
 def _divide_size(args: list[Argument], change: tuple[int, int] | None, n: int) -> list[Argument]:
-    """Divide one size in an operation's arguments by n, for an operation on a single step."""
+    """Divide one size in the arguments of an operation by n, so that it fits a single time-step."""
     if change is None:
         return args
     p, i = change
@@ -340,7 +330,7 @@ def _divide_size(args: list[Argument], change: tuple[int, int] | None, n: int) -
 
 
 def _find_join_axis(joint: Tensor, items: list[Tensor], outer: int) -> tuple[int, int] | None:
-    """Return (axis, outer) along which the outputs of single steps join to the joint output, or None."""
+    """Return (axis, outer) by which joined outputs of single steps give the output of all; None if none do."""
     if not joint.numel():
         return 0, 1  # an output that batch norm leaves empty in evaluation
     near = 1e-4 * float(joint.double().abs().max())  # one step sums its terms in another order

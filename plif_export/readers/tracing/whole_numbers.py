@@ -1,4 +1,4 @@
-"""Integers in a module's own code that say the number of steps or of streams: range(self.T), view(batch_size, -1).
+"""Integers in a module's own code that say the number of steps or streams: range(self.T), view(batch_size, -1).
 
 Such a number is set for a run and restored after it. A number of streams follows the input of every call. So does a
 number that splits a first axis of batch and time (sinabs's IAFSqueeze): forward then takes both axes.
@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import permutations
 from types import CellType, FunctionType
 
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ SIZES_KEY = "_plif_sizes"  # attribute of a module: the numbers that are sizes o
 
 @dataclass(frozen=True)
 class SizeNumber:
-    """An integer in a module's code that may be a size of its input: the number of steps or of streams.
+    """An integer in a module's code that may be a size of its input: the number of time-steps or the batch size.
 
     scope: "attribute", "argument" (a default of forward), "global", or "enclosing" (of the function that the class
       stands in).
@@ -38,8 +39,8 @@ class SizeNumber:
     scope: str  # "attribute", "argument", "global" or "enclosing"
     twins: tuple[str, ...] = ()
 
-    def set(self, module: nn.Module, value: int) -> dict[str, int]:
-        """Set a size number in a copy of the module, and return keyword arguments for its forward.
+    def set_value(self, module: nn.Module, value: int) -> dict[str, int]:
+        """Set a size number, such as the batch size, in a module's code; return keyword arguments for its forward.
 
         A number outside of the module is set by the caller (`override`).
         """
@@ -84,7 +85,7 @@ class SizeNumber:
 
 
 def find_size_numbers(module: nn.Module) -> Iterator[SizeNumber]:
-    """Find the integers in a module's code that may be its number of steps or batch size."""
+    """Find the integers in a module's code that may be its number of time-steps or its batch size."""
     alone: list[SizeNumber] = []
     alike: dict[tuple[str, int], list[str]] = {}
     for path, part in module.named_modules():
@@ -135,7 +136,7 @@ def _names_read(function: Callable[..., object]) -> tuple[str, ...]:
 
 
 def mark_sizes(module: nn.Module, sizes: Mapping[int, SizeNumber], split: bool = False) -> nn.Module:
-    """Mark, in a copy of a module, the numbers that must equal the sizes of axes of its input.
+    """Mark the numbers in a module's code that must equal the sizes of axes of its input.
 
     `install_size_hook` makes the numbers follow the input, in a copy of that copy.
     split: forward has batch and time in one axis, and the marked copy takes them as two.
@@ -144,12 +145,23 @@ def mark_sizes(module: nn.Module, sizes: Mapping[int, SizeNumber], split: bool =
     return module
 
 
+def split_axis(values: dict[SizeNumber, int], joined: int) -> Iterator[tuple[dict[int, SizeNumber], tuple[int, int]]]:
+    """Yield ways to split an axis of size `joined` in two, by sizes in the module's code: {SizeNumber: its value}."""
+    for number, n in values.items():
+        if joined % n == 0:
+            yield {0: number}, (n, joined // n)
+            yield {1: number}, (joined // n, n)
+    for (first, n), (second, m) in permutations(values.items(), 2):
+        if n * m == joined:
+            yield {0: first, 1: second}, (n, m)
+
+
 def has_marked_sizes(module: nn.Module) -> bool:
     return SIZES_KEY in vars(module)
 
 
 def install_size_hook(module: nn.Module) -> None:
-    """Wrap a module's forward so that its marked numbers follow the sizes of the input of every call."""
+    """Wrap a module's forward so that the numbers marked in its code follow the input's sizes at each call."""
     if not has_marked_sizes(module):
         return
     sizes, split = vars(module)[SIZES_KEY]
@@ -161,7 +173,7 @@ def install_size_hook(module: nn.Module) -> None:
         with ExitStack() as stack:
             for axis, number in sizes.items():
                 stack.enter_context(number.override(module, x.shape[axis]))
-                keywords = {**number.set(module, x.shape[axis]), **keywords}
+                keywords = {**number.set_value(module, x.shape[axis]), **keywords}
             if not split:
                 return inner_forward(x, *args, **keywords)
             out = inner_forward(x.flatten(0, 1), *args, **keywords)

@@ -30,7 +30,7 @@ COMPILERS = ("torch.jit", "torch._jit", "torch.compiler")  # the reader compiles
 
 
 def trace_env_reads(run: Callable[[], object]) -> tuple[list[str], set[str]]:
-    """Run a function and list the environment reads of user code in it, and the names that the code uses.
+    """Run a function; list where user code reads the environment (clock, os.environ), and the names it uses.
 
     Returns: lines such as "what time.time says (forward line 41 of model.py)"; the names that the code objects read.
     """
@@ -68,7 +68,7 @@ def trace_env_reads(run: Callable[[], object]) -> tuple[list[str], set[str]]:
 
 @functools.cache
 def _match_env_read(module: str | None, name: str, takes_nothing: bool) -> str | None:
-    """Return the full name of a function if it reads the environment, else None.
+    """Return the full name of a library function if it reads the environment, such as the clock; else None.
 
     takes_nothing: the function has no arguments.
     """
@@ -87,7 +87,7 @@ def _match_env_read(module: str | None, name: str, takes_nothing: bool) -> str |
 
 
 def _find_module_reads(code: CodeType, namespace: dict[str, Anything]) -> Iterator[str]:
-    """Yield attributes of standard modules that a code object reads directly, without a visible call.
+    """Yield the values in standard library modules, such as sys.argv, that a code object reads directly.
 
     These are values, not functions; or the whole module, if the code uses it in a way that shows no attribute.
     """

@@ -10,7 +10,7 @@ from types import CodeType, FunctionType
 
 
 def iter_codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code object and the code objects of all functions nested in it."""
+    """Yield a Python code object, and the code objects of all functions nested in it."""
     yield code
     for const in code.co_consts:
         if isinstance(const, CodeType):
@@ -25,7 +25,7 @@ def unwrap_method(value: object) -> object:
 
 
 def iter_class_codes(cls: type) -> Iterator[CodeType]:
-    """Yield the code objects of all methods of a class."""
+    """Yield the Python code objects of all methods of a class."""
     for member in map(unwrap_method, vars(cls).values()):
         if isinstance(member, FunctionType):
             yield from iter_codes(member.__code__)
@@ -33,7 +33,7 @@ def iter_class_codes(cls: type) -> Iterator[CodeType]:
 
 @functools.cache
 def find_assigned_attrs(function: object) -> set[str]:
-    """Return the names of the attributes that a function assigns."""
+    """Return the names of the attributes (such as x in self.x = 1) that a Python function assigns."""
     code = getattr(function, "__code__", None)
     return (
         {instruction.argval for instruction in dis.get_instructions(code) if instruction.opname == "STORE_ATTR"}
@@ -43,7 +43,7 @@ def find_assigned_attrs(function: object) -> set[str]:
 
 
 def iter_numbers(const: object) -> Iterator[int]:
-    """Yield the numbers in a constant of a code object, rounded toward zero."""
+    """Yield the numbers in a constant of a Python code object, rounded toward zero."""
     if isinstance(const, tuple | frozenset):
         for element in const:
             yield from iter_numbers(element)

@@ -22,7 +22,7 @@ GENERATORS: dict[str, Anything] = {
 
 
 def get_rng_state(generator: Anything) -> tuple[Anything, Setter]:
-    """Return the state of a random generator, and a function that sets its state."""
+    """Return the state of a random number generator, and a function that sets its state."""
     if isinstance(generator, random.Random):
         return generator.getstate(), generator.setstate
     if isinstance(generator, torch.Generator):
@@ -33,7 +33,7 @@ def get_rng_state(generator: Anything) -> tuple[Anything, Setter]:
 
 
 def format_rng_state(state: Anything) -> str:
-    """Format the state of a random generator as text, so that two states can be compared."""
+    """Format the state of a random number generator as text, so that two states can be compared."""
     if isinstance(state, dict):
         return str({key: format_rng_state(part) for key, part in state.items()})
     return str(state.tolist() if isinstance(state, np.ndarray | Tensor) else state)

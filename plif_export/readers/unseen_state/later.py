@@ -21,8 +21,8 @@ COMPARISONS = (operator.lt, operator.le, operator.eq, operator.ne, operator.gt, 
 
 
 @dataclass
-class Comparison:
-    """A comparison of a tracked Python number, with its outcome now and k steps ahead.
+class LoggedComparison:
+    """A logged comparison of a Python number in a module's code, with its outcome now and k steps later.
 
     name: of the number. source_line: of the comparison. later: k -> its outcome k steps ahead.
     """
@@ -33,11 +33,11 @@ class Comparison:
     later: Callable[[int], Anything]
 
 
-class Comparisons(list[Comparison]):
-    """The log of comparisons of tracked Python numbers in one run, in order."""
+class ComparisonLog(list[LoggedComparison]):
+    """The log of all comparisons of tracked Python numbers in one run of a module, in order."""
 
     def track_number(self, name: str, value: float, later: Callable[[int], Anything]) -> Anything:
-        """Wrap a Python number so that its value k steps ahead is tracked and its comparisons are logged.
+        """Wrap a Python number so that its comparisons are logged, with their outcomes k steps later.
 
         later: k -> the value k steps ahead.
         """
@@ -45,12 +45,12 @@ class Comparisons(list[Comparison]):
         tracked.name, tracked.later, tracked.log = name, later, self
         return tracked
 
-    def find_flips(self, domain: list[int]) -> dict[int, Comparison]:
-        """Find the steps at which a logged comparison gets another outcome: {step: comparison}.
+    def find_flips(self, domain: list[int]) -> dict[int, LoggedComparison]:
+        """Find the later steps at which a logged comparison of a number changes its outcome: {step: comparison}.
 
         domain: the steps k to try. A step counts only while all earlier comparisons keep their outcomes.
         """
-        flips: dict[int, Comparison] = {}
+        flips: dict[int, LoggedComparison] = {}
         for comparison in self:
             outcomes = [(k, _outcome_or_none(comparison.later, k)) for k in domain]
             changed = [k for k, outcome in outcomes if outcome not in (None, comparison.outcome)]
@@ -86,7 +86,7 @@ def _tracked_operator(function: Callable[..., Anything], compares: bool, swapped
             return function(*(_value_at(value, k) for value in values))
 
         if compares:
-            self.log.append(Comparison(self.name, find_source_line(), bool(value_now), later))
+            self.log.append(LoggedComparison(self.name, find_source_line(), bool(value_now), later))
         return (
             value_now
             if compares or type(value_now) not in _TRACKED_TYPES

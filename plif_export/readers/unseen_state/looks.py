@@ -49,7 +49,7 @@ def is_user_code(code: CodeType) -> bool:
 
 
 def find_source_line(frame: FrameType | None = None) -> str:
-    """Return the innermost line of user code on the stack: "forward line 41 of model.py".
+    """Return the innermost line of user code on the call stack, in the form "forward line 41 of model.py".
 
     Returns "in forward" if only torch runs.
     """
@@ -66,7 +66,7 @@ def find_source_line(frame: FrameType | None = None) -> str:
 
 @contextmanager
 def profile_calls(profile: Callable[..., object]) -> Iterator[None]:
-    """Call a profile function at every call and return (sys.setprofile) within the block, then restore the old one."""
+    """Call a profile function at every Python call and return in a with-block, then restore the old one."""
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
@@ -76,13 +76,13 @@ def profile_calls(profile: Callable[..., object]) -> Iterator[None]:
 
 
 def refuse_host_read(name: str) -> None:
-    """Refuse a function that reads values of a tensor that depends on the input."""
+    """Refuse a PyTorch function that gives Python code the values of a tensor that depends on the input."""
     operation = {"bool": "if", "is_nonzero": "if", "_local_scalar_dense": "item"}.get(name.strip("_"), name.strip("_"))
     raise Unsupported(f"its Python looks at values of tensors ({operation}, {find_source_line()})", "use torch.where")
 
 
 class HostAccessGuard(TorchFunctionMode):
-    """A torch function mode that refuses reads of tensor values by Python or NumPy code.
+    """A torch function mode that refuses reads of tensor values by Python or NumPy code in a module.
 
     depends_on_input: whether a tensor [...] depends on the input.
     """
@@ -112,7 +112,7 @@ class HostAccessGuard(TorchFunctionMode):
         return out
 
     def _refuse_values(self, name: str, arguments: Sequence[object]) -> None:
-        """Refuse a function that makes a constant from values: of tensors in a list, or of a custom object."""
+        """Refuse a function that makes a constant tensor from tensors in a list, or from a custom object."""
         for leaf in (leaf for value in arguments if not isinstance(value, Tensor) for leaf in tree_leaves(value)):
             package = type(leaf).__module__.partition(".")[0]
             foreign = package not in VALUE_PACKAGES and not isinstance(leaf, int | float | complex | str)
@@ -128,7 +128,7 @@ MemoryPlace: TypeAlias = "tuple[int, torch.Size, tuple[int, ...]]"  # address, s
 
 
 def iter_module_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], None] | None, Tensor]]:
-    """Yield each tensor that a module and its parts hold, in lists and dicts too: (name, setter, tensor).
+    """Yield each tensor in a module and its submodules, in lists and dicts too: (name, setter, tensor).
 
     tensor: [...]. setter: replaces the tensor in its place; None for a tensor in a tuple, which cannot be changed.
     """
@@ -149,14 +149,14 @@ def iter_module_tensors(module: nn.Module) -> Iterator[tuple[str, Callable[[Tens
 
 
 class TensorMemory:
-    """A record of where tensors lie in memory, and which memory holds values that depend on the input."""
+    """A record of the memory addresses of tensors, and of the memory whose values depend on the input."""
 
     def __init__(self) -> None:
         self.places: MutableMapping[Tensor, MemoryPlace] = WeakTensorKeyDictionary()
         self.dynamic_storages: dict[int, StorageWeakRef] = {}
 
-    def record_place(self, tensor: Tensor, dynamic: bool) -> None:
-        """Record the address of a tensor [...], and whether its memory depends on the input."""
+    def record_address(self, tensor: Tensor, dynamic: bool) -> None:
+        """Record the memory address of a tensor [...], and whether the values there depend on the input."""
         if tensor.layout is torch.strided:
             with torch._C.DisableTorchFunction():
                 self.places[tensor] = _memory_place(tensor)
@@ -165,7 +165,7 @@ class TensorMemory:
                     self.dynamic_storages[storage.data_ptr()] = StorageWeakRef(storage)
 
     def clear_dynamic(self, tensor: Tensor) -> None:
-        """Record that the memory of a tensor [...] was overwritten with values that do not depend on the input."""
+        """Record that values which do not depend on the input were written to the memory of a tensor [...]."""
         with torch._C.DisableTorchFunction():
             self.dynamic_storages.pop(tensor.untyped_storage().data_ptr(), None)
 
@@ -178,7 +178,7 @@ class TensorMemory:
         return storage is not None and not storage.expired()  # else it was freed, and used again
 
     def has_moved(self, tensor: Tensor) -> bool:
-        """Return whether a tensor [...] has another memory address, shape or strides than recorded."""
+        """Return whether a tensor [...] has another memory address, shape or strides than were recorded."""
         recorded = self.places.get(tensor)
         with torch._C.DisableTorchFunction():
             return recorded is not None and recorded != _memory_place(tensor)

@@ -1,9 +1,7 @@
 """Snapshots of the Python objects that a module can reach, which compare and restore them.
 
-A snapshot follows the module's parts and attributes, through lists, dicts, objects and NumPy arrays. It follows the
-  functions of
-their classes: globals, closures, default arguments, attributes, and the functions that they call in turn. It includes
-  the random
+A snapshot follows the module's parts and attributes, through lists, dicts, objects and NumPy arrays, and functions of
+their classes: globals, closures, defaults, attributes, and the functions that they call in turn. It includes random
 generators of PyTorch, NumPy and Python. It does not enter installed libraries that no part of the module is from.
 """
 
@@ -38,11 +36,7 @@ from plif_export.readers.unseen_state.codes import (
 from plif_export.readers.unseen_state.generators import GENERATORS, Anything, Setter, format_rng_state, get_rng_state
 
 FOREIGN_PACKAGES = {*sys.stdlib_module_names, "torch", "numpy", "plif_export", "scipy", "onnx"}
-NAMESPACE_CLASSES = (
-    "SimpleNamespace",
-    "Namespace",
-    "_local",
-)  # classes of the standard library that hold numbers of the user
+NAMESPACE_CLASSES = ("SimpleNamespace", "Namespace", "_local")  # of the standard library, with numbers of the user
 MODULE_DICTS = ("._modules", "._parameters", "._buffers", "._memories")  # dicts with attributes of a module as keys
 IGNORED_PREFIXES = ("_plif", "_backward_", "_state_dict", "_load_state")  # prefixes of attributes that no step reads
 MODULE_KEY = "<module>"  # the first part of the keys of the module's own values
@@ -51,10 +45,9 @@ MAX_ELEMENTS = 64  # elements of a list that are visited, numbers of a tensor th
 
 @dataclass(frozen=True)
 class Location:
-    """The location of a Python value among the objects that a module reaches.
+    """The place of a Python value among the objects that a module can reach, such as self.counter.
 
-    key: unique. name: as the code of its owner calls it. path: of the submodule. codes: the code objects of its
-    owner.
+    key: unique. name: as the code of its owner calls it. path: of the submodule. codes: of its owner.
     """
 
     key: str
@@ -92,16 +85,13 @@ class Slot:
 class ObjectGraph:
     """A snapshot of all Python objects that can be reached from a module, which can restore them.
 
-    slots: {key of the location: value}. numbers: those in the code. owned: further objects, of any library, to
-    restore as well.
+    slots: {key of a location: value}. numbers: those in the code. owned: further objects to restore, of any library.
     """
 
     def __init__(self, module: nn.Module, owned: Sequence[object] = ()) -> None:
         self.slots: dict[str, Slot] = {}
         self.numbers: set[int] = set()
-        self.class_counters: set[str] = (
-            set()
-        )  # numbers that __init__ writes into a class, such as a counter of instances
+        self.class_counters: set[str] = set()  # numbers that __init__ writes into a class, as to count instances
         self._visited: dict[int, object] = {}
         self._restorers: list[Callable[[], object]] = []
         self._module_paths = {id(part): path for path, part in module.named_modules()}
@@ -115,18 +105,18 @@ class ObjectGraph:
             self._visit(value, Location(f"owned {number}", ""))
 
     def restore(self) -> None:
-        """Restore all Python objects of a snapshot to their recorded values."""
+        """Restore all Python objects around a module to their values in a snapshot."""
         with torch.no_grad():
             for restore_object in self._restorers:
                 restore_object()
 
     def _is_foreign(self, module: str | None) -> bool:
-        """Return whether a Python module is neither user code nor of a library that a part of the network is from."""
+        """Return whether a Python module is of an installed library from which no part of the network comes."""
         package = (module or "").partition(".")[0]
         return package not in self._packages and _is_installed(package)
 
     def _visit(self, value: Anything, location: Location, setter: Setter | None = None) -> None:
-        """Add a Python value to the snapshot, and all objects that can be reached from it."""
+        """Add a Python value, and all objects that can be reached from it, to a snapshot of a module's objects."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             self.slots[location.key] = Slot(location, "number" if number else "other", value, setter)
@@ -172,7 +162,7 @@ class ObjectGraph:
             self._visit_opaque(value, location, setter)
 
     def _visit_opaque(self, value: Anything, location: Location, setter: Setter | None) -> None:
-        """Add an object without visible contents: an iterator by its next elements, others by their text."""
+        """Add an object of unreadable contents to a snapshot: an iterator by its next elements, others by text."""
         if id(value) in self._owned and type(value).__dictoffset__:
             self._visit_elements(vars(value), location, f"{location.name}.{{}}")
         if isinstance(value, bytearray | array):
@@ -192,11 +182,8 @@ class ObjectGraph:
 
     def _visit_tensor(self, value: Tensor, location: Location) -> None:
         shape_location = location.child("shape", f"{location.name}.shape")
-        self.slots[shape_location.key] = Slot(
-            shape_location,
-            "other",
-            (value.dtype, value.shape, value.layout is torch.strided and value.storage_offset()),
-        )
+        facts = value.dtype, value.shape, value.layout is torch.strided and value.storage_offset()
+        self.slots[shape_location.key] = Slot(shape_location, "other", facts)
         if vars(value):
             self._visit_elements(vars(value), location, f"{location.name}.{{}}")
         else:
@@ -218,15 +205,11 @@ class ObjectGraph:
         if not weight:
             self._restorers.append(restore_tensor)
         if not large or not location.key.startswith(MODULE_KEY):
-            self.slots[location.key] = Slot(
-                location, "tensor", (id(value), version) if large else saved, write_tensor, value
-            )
+            current = (id(value), version) if large else saved
+            self.slots[location.key] = Slot(location, "tensor", current, write_tensor, value)
 
     def _visit_elements(self, value: Anything, location: Location, key_format: str) -> None:
-        """Add the elements of a list, set or dict, or the attributes of an object.
-
-        key_format: the name of the element at a key, as the code writes it.
-        """
+        """Add a container's elements or an object's attributes to a snapshot; `key_format` names one by its key."""
         items = list(value.items() if isinstance(value, dict) else value)
         if not isinstance(value, tuple):
             entries = _list_entries(value)
@@ -248,21 +231,16 @@ class ObjectGraph:
     def _visit_instance(self, value: Anything, location: Location) -> None:
         classes = [cls for cls in type(value).__mro__ if not self._is_foreign(cls.__module__)]
         codes = sorted((c for cls in classes for c in iter_class_codes(cls)), key=lambda c: c.co_name != "forward")
-        name, path = (
-            "self" if isinstance(value, nn.Module) else location.name,
-            self._module_paths.get(id(value), location.path),
-        )
+        name = "self" if isinstance(value, nn.Module) else location.name
+        path = self._module_paths.get(id(value), location.path)
         location = Location(location.key, name, path, tuple(dict.fromkeys((*codes, *location.codes))))
         self._visit_elements(getattr(value, "__dict__", {}), location, f"{name}.{{}}")
         for cls in classes:
             self._visit(cls, location)
-            shared = (
-                find_assigned_attrs(vars(cls).get("__init__"))
-                & vars(cls).keys() - getattr(value, "__dict__", {}).keys()
-            )
-            self.class_counters |= {
-                f"{cls.__name__}.{name}" for name in shared if isinstance(vars(cls)[name], int | float)
-            }
+            class_attrs = vars(cls).keys() - getattr(value, "__dict__", {}).keys()
+            shared = find_assigned_attrs(vars(cls).get("__init__")) & class_attrs
+            counters = (key for key in shared if isinstance(vars(cls)[key], int | float))
+            self.class_counters |= {f"{cls.__name__}.{key}" for key in counters}
             for key, slot in vars(cls).items():
                 if isinstance(slot, MemberDescriptorType) and hasattr(value, key):
                     member, setter = slot.__get__(value), partial(slot.__set__, value)
@@ -285,9 +263,8 @@ class ObjectGraph:
         self._restorers.append(restore_members)
         for key, member in before.items():
             if not key.startswith("__") or isinstance(member, FunctionType):
-                self._visit(
-                    unwrap_method(member), location.child(key, f"{cls.__name__}.{key}"), partial(setattr, cls, key)
-                )
+                child = location.child(key, f"{cls.__name__}.{key}")
+                self._visit(unwrap_method(member), child, partial(setattr, cls, key))
 
     def _visit_function(self, function: FunctionType, path: str) -> None:
         if self._is_foreign(function.__module__):
@@ -362,7 +339,7 @@ def _refill_container(holder: Anything, items: list[Anything]) -> None:
 
 
 def _resize_container(holder: Anything, size: int) -> None:
-    """Make a list, a deque or a dict shorter or longer, with copies of its last element."""
+    """Make a Python list, deque or dict shorter, or longer by copies of its last element."""
     items = list(holder.items() if isinstance(holder, dict) else holder)
     offsets = range(1, size - len(items) + 1)
     if isinstance(holder, dict):

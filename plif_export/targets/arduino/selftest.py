@@ -25,7 +25,7 @@ INEXACT = re.compile(r"\brun_(\w+)\(.*\b(expf|logf|tanhf)\b", re.DOTALL)
 
 @dataclass(frozen=True)
 class SelfTestSums:
-    """The expected sums of a self-test on a board.
+    """The expected check sums of the self-test that an exported network runs on an Arduino board.
 
     limit: one of LIMITS, 0 for images;  weights: the sum of all constants;  steps: the sums [STEPS][LAYERS + 1] of
     every layer and of y
@@ -36,7 +36,7 @@ class SelfTestSums:
     steps: Sequence[Sequence[int]] = ()
 
     def declaration(self, name: str, big: str) -> str:
-        """Return the C declaration of the self-test for the header."""
+        """Return the C declaration of an Arduino network's self-test for its header."""
         return f"""
 /* Whether this board gives what was proved, {STEPS} steps from a reset: 0; -1 where a weight is not as it was written; else
    1 + the first layer that differs, {big}_LAYERS + 1 for the output. */
@@ -44,7 +44,7 @@ int {name}_selftest(void);
 """
 
     def code(self, program: CProgram, name: str) -> str:
-        """Return the C code of the self-test, which follows that of the network."""
+        """Return the C code of an Arduino network's self-test, which follows the code of the network."""
         big = name.upper()
         weights = "".join(
             f"    for (int i = 0; i < {size}; i++)\n        sum = {_ADD_TO_SUM[kind].format(f'{array}[i]')};\n"

@@ -36,7 +36,7 @@ SKETCH = "examples/check/check.ino"
 
 
 class ArduinoTarget(CTarget):
-    """The C target that writes an Arduino library folder in place of two files."""
+    """The export target for C code that writes an Arduino library folder in place of two files."""
 
     suffix: ClassVar[str] = "_arduino"
     extra_suffixes: ClassVar[tuple[str, ...]] = ()
@@ -46,7 +46,7 @@ class ArduinoTarget(CTarget):
         return to_identifier(name.removesuffix(self.suffix))
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Return also the layers that no self-test can compare."""
+        """Return the layers that the Arduino target cannot write, those that no self-test can compare included."""
         rule, advice = (
             "the self-test compares bits, and on another board {} has others",
             "leave --set layout=arduino out",
@@ -96,7 +96,7 @@ class ArduinoTarget(CTarget):
 
 
 def _run_self_test(files: CFiles, stem: str, limit: int, layers: int, compiler: str) -> tuple[SelfTestSums, bool]:
-    """Run the program of these files and return its self-test sums, and whether every layer fired."""
+    """Run the compiled Arduino files here and return the self-test's sums, and whether every layer fired."""
     with tempfile.TemporaryDirectory(prefix="plif-c-") as folder:
         source, program = Path(folder) / f"{stem}.c", Path(folder) / "asked"
         source.write_text(files.source, "utf-8")
@@ -112,7 +112,7 @@ def _source_files(texts: SourceFiles) -> dict[str, str]:
 
 
 def _library_files(texts: SourceFiles, card: Card) -> dict[str, str]:
-    """Return the files of the library other than the sources: {path: text}."""
+    """Return the files of the Arduino library other than the C sources: {path: text}."""
     name = texts.name
     shape = "x".join(map(str, card["input"]["shape"]))
     network = escape_comment(card["notation"] or "read from a module")

@@ -51,14 +51,14 @@ Run = Callable[[Path, bytes], "subprocess.CompletedProcess[bytes]"]
 
 
 def find_compiler() -> str | None:
-    """Return the path of a C compiler of this machine: $CC, or one by its usual names."""
+    """Return the path of a C compiler on this machine: $CC, or one found by its usual names."""
     return next(
         (path for name in (os.environ.get("CC", ""), *COMPILERS) if name and (path := shutil.which(name))), None
     )
 
 
 def compile_here(compiler: str, source: Path, name: str, program: Path, flags: Sequence[str]) -> None:
-    """Compile the probe around a source file with functions that begin with `name`.
+    """Compile a generated C file, together with the probe program that shows its inner values, on this machine.
 
     Raises PlifError with the compiler's first error.
     """
@@ -79,7 +79,7 @@ def run_here(program: Path, request: bytes) -> subprocess.CompletedProcess[bytes
 def run_limited(
     command: Sequence[str], request: bytes, rights: Rights, temporary: str | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with `request` as its input, in a process restricted by LIMITS.
+    """Run a command with `request` as its input, in a process that the operating system restricts.
 
     temporary: a folder for temporary files
     """
@@ -94,7 +94,7 @@ def run_limited(
 
 @lru_cache(maxsize=64)
 def launch_command(compiler: str, rights: Rights) -> list[str]:
-    """Return the command that starts another command with restricted rights. Raises PlifError if it cannot be built."""
+    """Return the command that starts another one with restricted rights. Raises PlifError if none can be built."""
     filters, ruled, rules = b"", b"", list[str]()
     with suppress(LookupError):
         filters = rights.build_seccomp()
@@ -107,7 +107,7 @@ def launch_command(compiler: str, rights: Rights) -> list[str]:
 
 @lru_cache(maxsize=4)
 def make_launcher(compiler: str) -> Path:
-    """Compile confine.c and return its path; the program is deleted when this process ends."""
+    """Compile confine.c, which starts programs with restricted rights; return the program's path."""
     folder = Path(tempfile.mkdtemp(prefix="plif-c-"))
     atexit.register(shutil.rmtree, folder, True)
     process = subprocess.run(
@@ -122,7 +122,7 @@ def make_launcher(compiler: str) -> Path:
 
 
 class CompiledProgram(Subject):
-    """A subject that runs generated C code, compiled on this machine.
+    """The artifact under test of the C target: its generated code, compiled and run on this machine.
 
     texts: of both files;  compiler, flags: of the compilation;  run: (program, request) -> the ended process with its
     answer, of another machine. Raises PlifError if they cannot be compiled.
@@ -156,7 +156,7 @@ class CompiledProgram(Subject):
 
     @cached_property
     def release(self) -> Path:
-        """The program as it is shipped, without the probe; compiled at first use, after the gate has passed."""
+        """The compiled C program as it is shipped, without the code that shows inner values (probe)."""
         self._compile(self._release, self._flags)
         return self._release
 
@@ -195,7 +195,7 @@ class CompiledProgram(Subject):
         return self.group_states(values)
 
     def run_release(self, x: Array, probe: bool = False) -> Array:
-        """Return y [T, classes] of the shipped program, from a reset, on x [T, ...].
+        """Return the outputs y [T, classes] of the C program as shipped, from a reset, on x [T, ...].
 
         `probe` runs the program with the probe instead.
         """
@@ -204,7 +204,7 @@ class CompiledProgram(Subject):
         return self._send_request(program, SHIPPED, [np.array([T], np.int32), x], T * classes).reshape(T, classes)
 
     def release_differs(self, x: Array) -> int | None:
-        """Return the first step of x [T, ...] in which y differs without the probe; None if none does."""
+        """Return the first step of x [T, ...] in which the C program as shipped gives another y; None if none."""
         same = (self.run_release(x) == self.run_release(x, probe=True)).all(axis=1)
         return None if same.all() else int(np.argmin(same))
 
@@ -224,7 +224,7 @@ class CompiledProgram(Subject):
         return Answer(numbers.reshape(1, 1, classes), layers)
 
     def _send_request(self, program: Path, mode: int, request: Sequence[Array], answers: int) -> Array:
-        """Send one request to the program and return its answer, float32 [answers].
+        """Send one request to the compiled C program and return its answer, float32 [answers].
 
         Raises CannotRun if the program gives another number of values.
         """
@@ -240,12 +240,12 @@ class CompiledProgram(Subject):
         return np.frombuffer(process.stdout, np.float32)
 
     def _split_answer(self, numbers: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Split an answer into its first numbers, as [1, *shape], and the remaining ones."""
+        """Split an answer of the compiled C program into an array [1, *shape] and the remaining numbers."""
         size = prod(shape)
         first = numbers[:size].reshape(*shape[1:], shape[0])
         return np.ascontiguousarray(np.moveaxis(first, -1, 0))[None], numbers[size:]
 
 
 def _channels_last(values: Array) -> Array:
-    """Reorder [1, C, ...] to the memory layout of the C code: [..., C]."""
+    """Reorder an array [1, C, ...] to the memory layout of the generated C code: [..., C]."""
     return np.moveaxis(values[0], 0, -1)

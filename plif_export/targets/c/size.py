@@ -34,7 +34,7 @@ def parse_bytes(text: str, option: str) -> int:
 
 @dataclass
 class MemorySize:
-    """The flash and RAM of a generated network, in bytes.
+    """The flash and RAM that a network in generated C code needs, in bytes.
 
     flash, ram: totals, code included if it could be measured;  buffers, caller, stack: the parts of ram;  code: its
     bytes, None without a compiler;  method: the measurement in words;  layers: {layer: its constants and buffers}
@@ -53,7 +53,7 @@ class MemorySize:
         return self.buffers + self.caller + self.stack
 
     def totals(self) -> dict[str, int]:
-        """Return the memory totals for the card."""
+        """Return the total flash and RAM of a generated C network for its metadata card."""
         return {key: getattr(self, key) for key in ("flash", "ram", "buffers", "caller", "stack")}
 
     def to_dict(self) -> dict[str, object]:
@@ -73,13 +73,13 @@ def format_kib(size: int) -> str:
 
 
 def count_arrays(program: CProgram) -> MemorySize:
-    """Return the memory of a program's arrays, without the code."""
+    """Return the memory that a C program's arrays need, without its machine code."""
     method = "no compiler here, so the arrays alone"
     return MemorySize(program.flash, program.ram, program.caller, program.stack, None, method, program.memory)
 
 
 def measure_size(files: CFiles, name: str) -> MemorySize:
-    """Measure the size of a generated network; name: the one by which its source includes its header."""
+    """Measure the flash and RAM of a generated C network, by compiling it."""
     arrays = count_arrays(files.program)
     for prefix, flags, processor in (
         ("arm-none-eabi-", CORTEX_M4, "for a Cortex-M4F"),
@@ -107,7 +107,7 @@ def measure_size(files: CFiles, name: str) -> MemorySize:
 
 
 def explain_excess(size: MemorySize, budgets: Mapping[str, int]) -> str | None:
-    """Return why a network exceeds its memory budgets, in one line; None if it fits."""
+    """Return why a C network exceeds the user's memory budgets, in one line; None if it fits."""
     for key, budget in budgets.items():
         needed = getattr(size, key)
         if needed > budget:

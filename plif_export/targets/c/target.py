@@ -51,7 +51,7 @@ SHIPPED_STEPS = 12  # in which the program with and without the probe are compar
 
 
 class CTarget(Target):
-    """The target that writes C source files; it names no engine, since the gate runs the compiled program."""
+    """The export target that writes C source files; it names no engine, since the proof runs the compiled program."""
 
     name: ClassVar[str] = "c"
     suffix: ClassVar[str] = ".c"
@@ -82,7 +82,7 @@ class CTarget(Target):
         return write_c(graph, card, stem, input_type)
 
     def write_texts(self, texts: SourceFiles, card: Card, path: Path) -> None:
-        """Write the source and header texts to the artifact's path."""
+        """Write the C source and header texts of an artifact to its path."""
         path.write_text(texts.source, "utf-8")
         header_path(path).write_text(texts.header, "utf-8")
 
@@ -109,7 +109,7 @@ class CTarget(Target):
         return {f"{texts.name}.c": code, f"{texts.name}.h": texts.header, "after the code only the card": only}
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> CompiledProgram:
-        """Compile the file if it equals the output of `write` for the job, or if the job allows it to run."""
+        """Compile a C artifact if it equals what `write` gives for the export, or if the user allows to run it."""
         assert job is not None
         texts = read_texts(path)
         input_type = "uint8_t" if "typedef uint8_t " in texts.header else "float"
@@ -126,7 +126,7 @@ class CTarget(Target):
         return CompiledProgram(texts, card, compiler)
 
     def find_shipped_errors(self, path: Path, card: Card, opened: Model | Subject | None) -> Iterable[tuple[str, str]]:
-        """Compare the shipped program, without the probe, with the probed one."""
+        """Return the differences of the C program as shipped from the proved one, which also shows inner values."""
         assert isinstance(opened, CompiledProgram)
         program, shape, rng = opened, tuple(card["input"]["shape"]), np.random.default_rng(0)
         if card["input"]["kind"] == "static":
@@ -167,7 +167,7 @@ def _require_fit(size: MemorySize, budgets: Mapping[str, int], graph: Graph, car
 
 
 def _suggest_smaller(size: MemorySize, budgets: Mapping[str, int], graph: Graph, card: Card, input_type: str) -> str:
-    """Return advice for a network that does not fit: fewer bits per weight, or a smaller input.
+    """Return advice for a network too large for its memory: fewer bits per weight, or a smaller input.
 
     Maps shrink with the input.
     """

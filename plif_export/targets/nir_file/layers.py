@@ -17,12 +17,12 @@ from runtime.core.model.ops.operation import conv_geometry
 
 
 class NirWriter(Protocol):
-    """The interface of the NIR graph writer (target.py), with its options."""
+    """The interface of the writer of NIR graphs (in target.py), with its options."""
 
     fold_votes: bool
 
     def expand(self, values: np.ndarray, shape: Shape, /) -> np.ndarray:
-        """Expand numbers [], [C] or [*shape] to [*shape]."""
+        """Expand a layer's parameter [], [C] or [*shape] to one number for each neuron, [*shape]."""
 
 
 def _conv(nir: ModuleType, node: Node, shape: Shape, options: NirWriter) -> object:

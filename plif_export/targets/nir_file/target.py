@@ -56,7 +56,7 @@ KINDS = ("IF", "LIF", "PLIF", "NIR-IF", "NIR-LIF", "NIR-CubaLIF", "LIFBox")
 
 
 class NirTarget(Target):
-    """The target that writes a NIR file; it names no engine, since the NumPy interpreter runs the file for the gate."""
+    """The export target that writes a NIR file; it names no engine, since the proof interprets the file in NumPy."""
 
     name: ClassVar[str] = "nir"
     suffix: ClassVar[str] = ".nir"
@@ -104,7 +104,7 @@ class NirTarget(Target):
         job.notes.append(f"a step is dt={writer.dt:g} s; a tool that takes another dt leaks otherwise: --set dt=...")
 
     def normalized_contents(self, path: Path, card: Card) -> FileContents:
-        """Return every data set and every attribute of the NIR file except the card."""
+        """Return every data set and attribute of a NIR file except the metadata card, for a comparison."""
         contents: FileContents = {}
         for name, (values, attributes) in read_hdf5(path, "a NIR file", "nir").items():
             if name != f"node/metadata/{CARD_KEY}":
@@ -114,7 +114,7 @@ class NirTarget(Target):
         return contents
 
     def open(self, path: Path, card: Card, sha256: str | None = None, job: ExportJob | None = None) -> Subject:
-        """Read the written NIR file back and return it as a graph in the interpreter."""
+        """Read a written NIR file back and return its graph as an artifact under test that runs in NumPy."""
         from plif_export.readers.nir_file.reader import read_nir_graph
 
         graph, problems = read_nir_graph(path, **_reader_options(card, path))
@@ -129,7 +129,7 @@ def _nir_error(error: Exception) -> PlifError:
 
 
 def _reader_options(card: Card, path: Path) -> dict[str, object]:
-    """Return the options with which a NIR file must be read, from its card.
+    """Return the options with which a NIR file must be read, from its metadata card.
 
     {"dt": seconds, "fire": ..., "reset": ...}
     """
@@ -148,7 +148,7 @@ class _Writer:
         self.shapes: dict[str, Shape] = {graph.input: graph.input_shape, **{n.name: n.shape for n in graph}}
 
     def write(self) -> tuple[dict[str, object], list[tuple[str, str]]]:
-        """Return NIR's nodes and edges; layers that NIR cannot express are added to `problems`."""
+        """Return the nodes and edges of a NIR graph; layers that NIR cannot express are added to `problems`."""
         import nir
 
         nodes: dict[str, object] = {"input": nir.Input(input_type={"input": np.array(self.graph.input_shape)})}
@@ -186,7 +186,7 @@ class _Writer:
 
     @staticmethod
     def expand(value: np.ndarray | np.floating | float, shape: Shape) -> np.ndarray:
-        """Expand numbers [], [C] or [*shape] to one number for each neuron, [*shape]."""
+        """Expand a layer's parameter [], [C] or [*shape] to one number for each neuron, [*shape]."""
         return np.array(np.broadcast_to(reshape_broadcast(np.asarray(value), shape), shape))
 
     def _neuron(self, nir: ModuleType, node: Node, shape: Shape, _: object) -> object:
@@ -234,7 +234,7 @@ class _Writer:
 
 
 def _to_float64(node: Node, name: str, default: float) -> np.ndarray:
-    """Return a parameter in float64, so that k = dt / tau gives exactly the original float32."""
+    """Return a parameter for NIR in float64, so that k = dt / tau gives exactly the original float32."""
     return np.asarray(node.params.get(name, default), np.float64)
 
 
@@ -246,7 +246,7 @@ def _seconds(text: str) -> float:
 
 
 class InterpretedGraph(Subject):
-    """A subject that runs the graph of a written file in the NumPy interpreter.
+    """An artifact under test whose graph, read back from the written file, runs in NumPy.
 
     layers  a layer's name in the card -> its name in the graph
     engine  the name in failure messages

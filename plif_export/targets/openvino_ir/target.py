@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class OpenVinoTarget(Target):
-    """The target that writes OpenVINO IR from the qdq form, and proves it in the engine `openvino`.
+    """The export target that writes OpenVINO IR from an ONNX graph (style qdq), proved in the engine `openvino`.
 
     OpenVINO compiles the qdq form into int8 kernels.
     """
@@ -91,7 +91,7 @@ class OpenVinoTarget(Target):
 
 
 def _make_stateful(model: ov.Model, card: Card) -> None:
-    """Turn each pair of a state's input and output into an OpenVINO variable with the state's name."""
+    """Turn each pair of a state's input and output into one OpenVINO variable with the state's name."""
     from openvino._offline_transformations import apply_make_stateful_transformation
 
     apply_make_stateful_transformation(model, {state["input"]: state["output"] for state in card["states"]})

@@ -28,7 +28,7 @@ THREADS = 2  # the number of shares of small maps; more threads divide the same 
 def build_sections(
     card: Card, weights: Mapping[str, np.ndarray], label: str, paths: Sequence[str] = native.PATHS
 ) -> tuple[dict[str, bytes], tuple[int, ...]]:
-    """Compile a network and return (all .plif sections but the card, the header's facts), for file.pack.
+    """Compile a network into the sections of a .plif file, except its card; return them and the header's facts.
 
     card      an artifact card of the step form
     weights   the initializers of its ONNX form by name, [O, I, ...] or [n]
@@ -74,7 +74,7 @@ def _pack_operations(layout: Layout, arrays: _ArrayTable) -> bytes:
 
 
 class _ArrayTable:
-    """The table of arrays of a .plif file and their bytes.
+    """The table of the weight arrays in a .plif file, and their bytes.
 
     Equal arrays are stored once, since all CPU paths share most of them.
     """
@@ -84,7 +84,7 @@ class _ArrayTable:
         self._numbers: dict[tuple[int, int, bytes], int] = {}
 
     def add_array(self, array: np.ndarray, is_integer: bool, pairs: int) -> int:
-        """Add an array to the table and return its number, from 1 on.
+        """Add an array to the table of a .plif file and return its number, from 1 on.
 
         is_integer: weights of whole numbers, which are packed if 4 or 2 bits hold them
         """

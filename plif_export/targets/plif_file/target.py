@@ -31,7 +31,7 @@ IN_BYTES = {"int4": "i1", "uint4": "u1"}
 
 
 class PlifTarget(Target):
-    """The target that writes a .plif file, proved in the event engine, which opens it in C as libplif does."""
+    """The export target that writes a .plif file, proved in the event engine, which opens it in C as libplif does."""
 
     name: ClassVar[str] = "plif"
     suffix: ClassVar[str] = ".plif"
@@ -46,7 +46,7 @@ class PlifTarget(Target):
         native.library()  # needed for the proof
 
     def problems(self, graph: Graph, options: Mapping[str, str]) -> list[Problem]:
-        """Return the layers that the event engine does not run, and why."""
+        """Return the layers that a .plif file cannot have, since the event engine does not run them, and why."""
         advice = "use --to onnx"
         return find_map_output(graph) + [
             Problem(node["name"], node["op"], f"{unsupported} is not in the event engine", advice)
@@ -58,7 +58,7 @@ class PlifTarget(Target):
         path.write_bytes(self.pack_bytes(job, path, native.PATHS))
 
     def pack_bytes(self, job: ExportJob, path: Path, cpus: Sequence[str]) -> bytes:
-        """Return the bytes of a .plif file with programs for these CPU paths; the card is sealed."""
+        """Return the bytes of a .plif file with programs for these CPU types; its card gets the contents' hash."""
         arrays = ((tensor.name, onnx.numpy_helper.to_array(tensor)) for tensor in job.proto.graph.initializer)
         weights = {name: array.astype(IN_BYTES.get(array.dtype.name, array.dtype)) for name, array in arrays}
         job.card.update(target=self.name)
@@ -67,7 +67,7 @@ class PlifTarget(Target):
         return pack_file(encode_card(job.card), sections, facts)
 
     def read_plif(self, path: Path) -> bytes:
-        """Read the bytes of the .plif file in an artifact."""
+        """Return the bytes of the .plif file in an artifact."""
         return read_regular(path, EXPECTED)
 
     def normalized_contents(self, path: Path, card: Card) -> FileContents:

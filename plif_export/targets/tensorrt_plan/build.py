@@ -41,7 +41,7 @@ SM = {"75": "SM75", "80": "SM80", "86": "SM86", "89": "SM89", "120": "SM120", "1
 
 @dataclass(frozen=True)
 class Streams:
-    """The least and largest number of streams that an engine serves, and the number that it is tuned for."""
+    """The least, the largest and the tuned number of parallel streams of a TensorRT engine."""
 
     least: int
     tuned: int
@@ -50,7 +50,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class BuiltPlan:
-    """A serialised TensorRT engine.
+    """A TensorRT engine that was built and serialised (a plan).
 
     layers: its kernels as TensorRT lists them (text, for `read_layers`); None if it lists none
     """
@@ -68,7 +68,7 @@ def build_plan(
     timing_cache: Path | None = None,
     flag: str = "tensorrt",
 ) -> BuiltPlan:
-    """Build the plan of an ONNX file with TensorRT.
+    """Build a TensorRT engine (plan) from an ONNX file.
 
     sm            for TensorRT-RTX: the compute capabilities to build for ("89"); none is one plan for 8.0 and later
     timing_cache  for TensorRT: a file of measured kernels, read if it exists and written afterwards
@@ -108,7 +108,7 @@ def build_plan(
 
 
 def _parser_errors(parser: tensorrt_types.OnnxParser) -> str:
-    """Return the errors of the ONNX parser in one line: node, operator, reason."""
+    """Return the errors of TensorRT's ONNX parser in one line: node, operator, reason."""
     errors = []
     for i in range(parser.num_errors):
         error = parser.get_error(i)
@@ -177,7 +177,7 @@ SECTION = re.compile(
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel of a TensorRT plan.
+    """One GPU kernel of a TensorRT engine (plan).
 
     Types are TensorRT's words: Float, Half, Int8, Bool; UNKNOWN for any other.
     """
@@ -195,7 +195,7 @@ class Kernel:
 
 
 def read_layers(text: str) -> list[Kernel]:
-    """Parse the kernels of a plan, in the order they run.
+    """Parse TensorRT's list of an engine's kernels, in the order in which they run.
 
     text: the inspector's JSON or a "Layers:" message. A list of names alone gives no kernels.
     """
@@ -221,7 +221,7 @@ def _parse_kernel(fields: Mapping[str, str]) -> Kernel:
 
 
 def find_product_types(kernels: Iterable[Kernel]) -> dict[str, str | None]:
-    """Return the data type in which each convolution and linear layer multiplies: {ONNX node: type}.
+    """Return the data type in which TensorRT multiplies in each convolution or linear layer: {ONNX node: type}.
 
     The type is of input and weights; None if one of them is not known.
     """
@@ -235,13 +235,13 @@ def find_product_types(kernels: Iterable[Kernel]) -> dict[str, str | None]:
 
 
 def find_neuron_kernels(kernels: Iterable[Kernel], nodes: Iterable[str]) -> list[Kernel]:
-    """Return the kernels that compute one of these ONNX nodes, without products (an addition may be fused)."""
+    """Return the TensorRT kernels that compute any of these neuron nodes, but no convolution or matrix product."""
     names = set(nodes)
     return [kernel for kernel in kernels if not kernel.multiplies and names.intersection(kernel.onnx)]
 
 
 def find_neuron_nodes(proto: onnx.ModelProto, current: str, outputs: Iterable[str]) -> list[str]:
-    """Return the names of the ONNX nodes between a layer's current and its spikes and next membranes."""
+    """Return the names of the ONNX nodes of a neuron layer: from its input current to spikes and next membranes."""
     producers = {output: node for node in proto.graph.node for output in node.output}
     names: dict[str, None] = {}
     open_tensors = [name for name in outputs if name != current]
@@ -254,7 +254,7 @@ def find_neuron_nodes(proto: onnx.ModelProto, current: str, outputs: Iterable[st
 
 
 def _parse_types(text: str) -> tuple[str, ...]:
-    """Return the data types of the tensors in a section of a kernel list."""
+    """Return the data types of the tensors in a section of TensorRT's list of kernels."""
     labels = re.findall(r'(?:Datatype|"Type")"?: "?([^,}"]*)', text)
     matches = [{WORDS[word] for word in re.findall(r"[a-z]+\d*", label.lower()) if word in WORDS} for label in labels]
     return tuple(words.pop() if len(words) == 1 else UNKNOWN for words in matches)

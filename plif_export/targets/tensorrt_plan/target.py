@@ -50,7 +50,7 @@ PORTABLE = ("8.0", "8.6", "8.9", "12.0+")  # what a TensorRT-RTX plan without `s
 
 
 class TensorRtTarget(Target):
-    """The target that builds a TensorRT engine for the GPU of this machine."""
+    """The export target that builds a TensorRT engine for the GPU of this machine."""
 
     name: ClassVar[str] = TENSORRT
     suffix: ClassVar[str] = ".engine"
@@ -61,7 +61,7 @@ class TensorRtTarget(Target):
     engine: ClassVar[str | None] = TENSORRT
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
-        """Check the options, the TensorRT module, and the GPU that a build needs."""
+        """Check the options, the TensorRT module, and the GPU that building a TensorRT engine needs."""
         if "flush_denormals" in card:
             raise PlifError(
                 f"--to {self.name}: a GPU may make 0 of numbers below 2^-126, and this network would give other spikes; "
@@ -73,7 +73,7 @@ class TensorRtTarget(Target):
         self.gpu()
 
     def gpu(self) -> Gpu | None:
-        """Return the GPU to build for. Raises PlifError without one, since TensorRT needs it."""
+        """Return the GPU for which the TensorRT engine is built. Raises PlifError if there is none."""
         try:
             return open_gpu()
         except PlifError as error:
@@ -140,7 +140,7 @@ class TensorRtTarget(Target):
         return []
 
     def timing_cache(self, trt: ModuleType, gpu: Gpu | None, options: Mapping[str, str]) -> Path | None:
-        """Return the path of the cache of measured kernels.
+        """Return the path of TensorRT's cache of kernel timings.
 
         There is one file for each version of TensorRT and each kind of GPU.
         """
@@ -153,7 +153,7 @@ class TensorRtTarget(Target):
 
 
 class TensorRtRtxTarget(TensorRtTarget):
-    """The target that builds a TensorRT-RTX engine for generations of GPUs, on any machine.
+    """The export target that builds a TensorRT-RTX engine for generations of GPUs, on any machine.
 
     It is proved only if there is a GPU here.
     """
@@ -168,7 +168,7 @@ class TensorRtRtxTarget(TensorRtTarget):
         super().check(graph, card, options)
 
     def gpu(self) -> Gpu | None:
-        """Return the GPU that proves the plan; None if there is none."""
+        """Return the GPU on which the TensorRT-RTX engine runs for its proof; None if there is none."""
         try:
             return open_gpu()
         except PlifError:
@@ -207,7 +207,7 @@ def _parse_streams(options: Mapping[str, str], card: Card) -> Streams:
 
 
 def _inspect_kernels(job: ExportJob, text: str | None) -> dict[str, object]:
-    """Return the card's record of a plan's kernels: the precision of each product, the kernels of each neuron layer.
+    """Return for the card the precision of each product and the kernels of each neuron layer in a TensorRT plan.
 
     Refuses a plan that computes in a lower precision than requested, and notes a higher one, and where TensorRT does
     not tell (None).

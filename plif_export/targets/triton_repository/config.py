@@ -21,16 +21,16 @@ Field: TypeAlias = "str | int | list[int] | PbMessage"
 
 
 class PbMessage(list["tuple[str, Field]"]):
-    """The fields of a protobuf message, in order, repeated ones repeated."""
+    """A protobuf message to write as text: its fields in order, repeated ones repeated."""
 
 
 class EnumName(str):
-    """A protobuf text value without quotes: the name of an enum member."""
+    """The name of an enum member in a protobuf text, which is written without quotes."""
 
 
 @dataclass(frozen=True)
 class ServingOptions:
-    """The serving options of a Triton model (`--set`).
+    """The options (`--set`) of how Triton serves an exported model.
 
     idle_s: Triton drops a sequence after so many seconds without a request; engine: of the backend python, "" for the
     fastest one on the server
@@ -45,7 +45,7 @@ class ServingOptions:
 
 
 def format_config(card: Card, name: str, serving: ServingOptions) -> str:
-    """Return the text of config.pbtxt for a Triton model."""
+    """Return the text of config.pbtxt, the configuration of a Triton model."""
     triton_keeps_state = (
         serving.backend != "python"
     )  # the python backend silently ignores `state`, so model.py keeps the membranes
@@ -89,7 +89,7 @@ def _state(state: Card) -> PbMessage:
 
 
 def initial_state_files(card: Card) -> dict[str, bytes]:
-    """Return the files of initial states other than 0: name -> float32 bytes, little-endian."""
+    """Return the files of a Triton model's initial states other than 0: name -> float32 bytes, little-endian."""
     return {
         state["name"]: np.full(state["shape"], state["initial"], "<f4").tobytes()
         for state in card["states"]

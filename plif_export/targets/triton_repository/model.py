@@ -21,7 +21,7 @@ START, END = 1, 2  # of a request's flags
 
 
 class Request(Protocol):
-    """The methods of pb_utils.InferenceRequest that are used here."""
+    """The interface of a Triton request (pb_utils.InferenceRequest), as far as the model uses it."""
 
     def correlation_id(self) -> int | str: ...
     def flags(self) -> int: ...
@@ -56,7 +56,7 @@ class TritonPythonModel:
         return responses
 
     def _step(self, requests: list[tuple[int, Request]], responses: list[object]) -> None:
-        """Run one time-step of different sequences as one batch."""
+        """Run one time-step of several Triton sequences together as one batch."""
         accepted, rows, frames = [], [], []
         for i, request in requests:
             key, flags = request.correlation_id(), request.flags()
@@ -87,7 +87,7 @@ class TritonPythonModel:
                 self._forget(key)
 
     def _start(self, key: int | str) -> None:
-        """Assign a session row to a sequence that begins, and reset it."""
+        """Assign a row of the session to a Triton sequence that begins, and reset the row."""
         if key not in self.rows:
             if not self.free:  # Triton admits no more sequences than rows, so the one idle longest has timed out there
                 self._forget(min(self.used, key=lambda k: self.used[k]))

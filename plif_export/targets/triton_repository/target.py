@@ -48,7 +48,7 @@ MODEL_PY = Path(__file__).with_name("model.py")
 
 
 class TritonTarget(Target):
-    """The target that writes a Triton model repository; the gate checks the proved ONNX file inside."""
+    """The export target that writes a Triton model repository around the proved ONNX file."""
 
     name: ClassVar[str] = "triton"
     suffix: ClassVar[str] = "_triton"
@@ -124,7 +124,7 @@ class TritonTarget(Target):
 
 
 def _sanitize_name(name: str) -> str:
-    """Return a name that is valid for a folder and for a model in Triton's URLs."""
+    """Return a name changed so that it is valid for a folder and for a model in Triton's URLs."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".") or "model"
 
 

@@ -29,7 +29,7 @@ SCRIPTS = (LOOK / "look.js", PAGE / "libplif.js", PAGE / "camera.js", PAGE / "ap
 
 @dataclass(frozen=True)
 class PageNetwork:
-    """A network of a web page.
+    """A network that a web page contains: name, title, the bytes of its .plif file, and a sample recording.
 
     name for scripts, title for people, a .plif file, and (name, bytes) of a recording
     """
@@ -41,7 +41,7 @@ class PageNetwork:
 
 
 def write_page(networks: Sequence[PageNetwork]) -> str:
-    """Return the HTML page, which needs no other file, no server and no network.
+    """Return the HTML text of a web page that runs networks, and needs no other file, server or connection.
 
     Its content security policy allows no requests.
     """
@@ -63,7 +63,7 @@ def _join_files(*files: Path) -> str:
 
 
 def _fill_placeholders(text: str, **parts: str) -> str:
-    """Replace the placeholders of a text, such as @STYLE@.
+    """Replace the placeholders of an HTML text, such as @STYLE@.
 
     Inserted text is not searched again.
     """

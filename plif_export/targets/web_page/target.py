@@ -22,7 +22,7 @@ from runtime.core.model.graph import Graph
 
 
 class WebTarget(PlifTarget):
-    """The target that writes a web page with a .plif file, for networks with event input."""
+    """The export target that writes a web page with a .plif file inside, for networks with event input."""
 
     name: ClassVar[str] = "web"
     suffix: ClassVar[str] = ".html"
@@ -52,7 +52,7 @@ class WebTarget(PlifTarget):
         return networks[0] + self.suffix if networks else path.name
 
     def normalized_contents(self, path: Path, card: Card) -> FileContents:
-        """Return the network, and the page around it: code that must be that of this version."""
+        """Return the network in a web page, and the page around it, whose code must be this version's."""
         page = remove_contents(read_regular(path, EXPECTED), PLIF).decode("utf-8", "backslashreplace")
         return {**super().normalized_contents(path, card), "page": page}
 

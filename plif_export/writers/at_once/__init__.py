@@ -22,7 +22,7 @@ from runtime.core.model.graph import Graph, Node, spikes_name, state_input, stat
 
 
 def write(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """Write a graph as T unrolled steps; all inputs and outputs are float32.
+    """Write a network graph as an ONNX model of T unrolled steps; inputs and outputs are float32.
 
     batch  None leaves the batch axis dynamic
     Nodes in graph.hoisted are computed once.
@@ -48,7 +48,7 @@ def write(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> 
 
 
 def _split_loops(graph: Graph) -> Iterator[list[Node]]:
-    """Split the graph into parts in order of dependency; a part of several nodes is a loop over time.
+    """Split a graph into pieces in order of dependency; a piece of several nodes is a loop over time.
 
     A State node needs its neuron: "after" in the same step, "before" in the previous step.
     """
@@ -59,7 +59,7 @@ def _split_loops(graph: Graph) -> Iterator[list[Node]]:
 
 
 class _UnrolledGraph:
-    """The tensors of an unrolled graph while it is written.
+    """The ONNX tensors of a graph that is being written with its T time-steps unrolled.
 
     value  {node: tensor of T * B rows, or of B rows if it is in `once`}; steps: {node: a tensor of B rows for each
            step}
@@ -79,7 +79,7 @@ class _UnrolledGraph:
             self.value[graph.input] = self.e.op("Reshape", [graph.input, flat], "x.flat")
 
     def at_once(self, node: Node) -> None:
-        """Emit a node over all steps at once; a neuron step after step."""
+        """Write the ONNX nodes of a graph node for all time-steps at once; those of a neuron step after step."""
         if node.op == "Neuron":
             self._emit_steps(node)
         elif node.op == "State":
@@ -94,7 +94,7 @@ class _UnrolledGraph:
         self.value[node.name] = self.e.op("Concat", fired, spikes_name(node.layer), axis=0)
 
     def step_by_step(self, loop: list[Node]) -> None:
-        """Emit the nodes of a loop over time, step by step."""
+        """Write the ONNX nodes of a loop over time (recurrent layers), step by step."""
         for node in loop:
             self.steps[node.name] = []
         for t in range(self.T):
@@ -128,7 +128,7 @@ class _UnrolledGraph:
         return self._state_tensor(node.layer, node.attrs["variable"], t + (node.attrs["when"] == "after"))
 
     def _state_tensor(self, layer: str, variable: str, t: int) -> str:
-        """Return the name of the tensor of a state variable before step t.
+        """Return the name of the ONNX tensor of a state variable before step t.
 
         Before step T it is the output state.
         """
@@ -137,7 +137,7 @@ class _UnrolledGraph:
         return state_output(layer, variable) if t == self.T else f"{layer}.{variable}.t{t}"
 
     def in_steps(self, name: str, split: str) -> list[str]:
-        """Return the tensors of a value in each step; `split` is the name prefix of tensors that must be split off."""
+        """Return the names of a value's ONNX tensors in each time-step, split from one tensor if necessary."""
         if name in self.once or (self.T == 1 and name in self.value):
             return [self.value[name]] * self.T
         if name not in self.steps:
@@ -146,7 +146,7 @@ class _UnrolledGraph:
         return self.steps[name]
 
     def over_all_steps(self, name: str) -> str:
-        """Return the name of the tensor of a value over all T * B rows."""
+        """Return the name of one ONNX tensor with a value's rows in all T time-steps, T * B rows."""
         if name not in self.value:
             steps = self.steps[name]
             self.value[name] = steps[0] if self.T == 1 else self.e.op("Concat", steps, f"{name}.steps", axis=0)

@@ -28,17 +28,17 @@ FILE_MARK = "/* plif:"  # the first characters of a source file of plif, which i
 
 
 class Addition(Protocol):
-    """A further C function in the generated file, after those of the network."""
+    """A further function, such as a self-test, in the generated C file after those of the network."""
 
     def declaration(self, name: str, big: str) -> str:
-        """Return the C declaration for the header."""
+        """Return the C declaration of an added function, for the generated header."""
 
     def code(self, program: CProgram, name: str) -> str: ...
 
 
 @dataclass
 class CFiles:
-    """The generated C texts of a network.
+    """The generated C texts of a network: source and header.
 
     source, header: the texts, without the card;  program: the collected parts;  problems: layers that could not be
     written
@@ -51,7 +51,7 @@ class CFiles:
 
 
 def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", addition: Addition | None = None) -> CFiles:
-    """Generate the C source and header of a graph.
+    """Generate the C source and header of a network graph.
 
     stem: of both files' names. input_type: of a number of the frame, "float" or "uint8_t". addition: a function to
     add.
@@ -66,7 +66,7 @@ def write_c(graph: Graph, card: Card, stem: str, input_type: str = "float", addi
 
 
 def _fact_lines(card: Card, program: CProgram) -> list[str]:
-    """Return the facts of a network as comment lines for the reader of the code."""
+    """Return the facts about a network as comment lines for the reader of the generated C code."""
     shape = "x".join(map(str, card["input"]["shape"]))
     output = card["output"]
     y = (
@@ -261,14 +261,14 @@ int {name}_spikes(int layer)
 
 
 def _count_case(s: CValue) -> str:
-    """Return the C case that counts the spikes of one layer."""
+    """Return the C `case` that counts the spikes of one layer of a network."""
     condition = f"{s.name}_n[i]" if s.kind == "spikes" else f"{s.name}[i] < 0 || {s.name}[i] > 0"
     size = s.places if s.kind == "spikes" else prod(s.shape)
     return f"        for (int i = 0; i < {size}; i++)\n            count += {condition};\n        break;\n"
 
 
 def _probe_code(program: CProgram, name: str) -> str:
-    """Return the C code of the probe that a proof reads, compiled with -DPLIF_PROBE only."""
+    """Return the C code that shows a network's inner values to a proof (probe); -DPLIF_PROBE compiles it."""
     tables, show = [], []
     for number_, shown in enumerate(program.shown):
         size = prod(shown.shape)

@@ -20,7 +20,7 @@ from runtime.core.model.ops.expand import expand_node
 
 
 def _write_product(program: CProgram, node: Node) -> CValue:
-    """Write a product with the neuron layer that alone reads it, or separately."""
+    """Write a Conv or Linear as C, joined with the neuron layer if only that reads its sums, or separately."""
     sums = build_product(program, node)
     readers = program.graph.consumers(node.name)
     alone = len(readers) == 1 and program.graph.has_only_reader(node.name, readers[0].name)
@@ -54,7 +54,7 @@ WRITERS: dict[str, Callable[[CProgram, Node], CValue]] = {
 
 
 def _write_node(program: CProgram, node: Node, shapes: Mapping[str, Shape]) -> CValue:
-    """Write a node with its function, or as the operations that its meaning consists of."""
+    """Write a graph node as C by its own function, or as the simpler operations that it consists of."""
     if node.op in WRITERS:
         return WRITERS[node.op](program, node)
     try:

@@ -37,7 +37,7 @@ UNARY = {
 
 
 def _write_elements(program: CProgram, node: Node, about: str, expression: Callable[[list[str]], str]) -> CValue:
-    """Write a buffer of the node's shape, filled element by element.
+    """Write C loops that fill a buffer of a node's output shape element by element.
 
     expression: (the indices of an element) -> its value
     """
@@ -54,7 +54,7 @@ def _first_input(program: CProgram, node: Node) -> CValue:
 
 
 def write_elementwise(program: CProgram, node: Node) -> CValue:
-    """Write Add, Mul, Sub or Div as C loops; axes of size 1 are repeated."""
+    """Write Add, Mul, Sub or Div of arrays as C loops; axes of size 1 are repeated."""
     sources = [program.as_floats(program.values[name]) for name in node.inputs]
 
     def expression(index: list[str]) -> str:
@@ -76,7 +76,7 @@ def write_unary(program: CProgram, node: Node) -> CValue:
 
 
 def write_affine(program: CProgram, node: Node) -> CValue:
-    """Write x * scale + shift as C, with one number each, or one for each channel or each neuron."""
+    """Write an operation x * scale + shift as C, with one number each, or one for each channel or each neuron."""
     source = _first_input(program, node)
 
     def term(key: str, index: list[str]) -> str:
@@ -97,7 +97,7 @@ def write_affine(program: CProgram, node: Node) -> CValue:
 
 
 def write_vote(program: CProgram, node: Node) -> CValue:
-    """Write the vote layer as C: y[class] = spikes of its voters / voters."""
+    """Write the vote layer (readout) as C: y[class] = spikes of its voters / voters."""
     voters, classes = int(node.attrs["voters"]), node.shape[0]
     source = program.values[node.inputs[0]]
     output = program.add_output(node, "share of the voters that fired, by class")
@@ -192,7 +192,7 @@ def write_pool(program: CProgram, node: Node) -> CValue:
 
 
 def write_reshape(program: CProgram, node: Node) -> CValue:
-    """Write a reshape as C; a flattened value is not moved, since its readers know its memory layout."""
+    """Write a reshape as C; a flattened value is not moved, as the code that reads it knows its memory layout."""
     source = program.values[node.inputs[0]]
     if len(node.shape) == 1 and source.kind != "x":
         return CValue(source.kind, source.name, node.shape, source.layout)
@@ -249,7 +249,7 @@ def write_concat(program: CProgram, node: Node) -> CValue:
 
 
 def write_reduce(program: CProgram, node: Node) -> CValue:
-    """Write the mean, the sum or the maximum along some axes as C."""
+    """Write the mean, the sum or the maximum of an array along some axes as C."""
     source = _first_input(program, node)
     operation, axes = (
         node.attrs["how"],
@@ -285,7 +285,7 @@ def _write_total(
     program: CProgram, node: Node, loops: str, index: list[str], inner: str, update: str, start: str = "0.0f",
     total: str = "total",
 ) -> CValue:  # fmt: skip
-    """Write a buffer of the node's shape; the inner loops add up each element in `total`."""
+    """Write C loops that fill a buffer of a node's output shape; inner loops add up each element in `total`."""
     output = program.add_output(node)
     depth = len(inner.splitlines())
     body = f"float total = {start};\n{inner}{indent(update, depth)}{element_text(program, output, index)} = {total};\n"

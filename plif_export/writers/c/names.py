@@ -17,13 +17,13 @@ def to_identifier(text: str) -> str:
 
 
 class UniqueNames:
-    """The identifiers of one C file, each used once."""
+    """The set of identifiers in use in a generated C file, each used once."""
 
     def __init__(self) -> None:
         self.used: set[str] = set()
 
     def new(self, base_name: str, ends: tuple[str, ...] = ("",)) -> str:
-        """Return a new identifier `base_name`; if it or one with an ending of `ends` is in use, a number is added."""
+        """Return a new C identifier, `base_name` or, if a name that it needs is in use, with a number added."""
         name, number = base_name, 2
         while any(name + end in self.used for end in ends):
             name, number = f"{base_name}_{number}", number + 1
@@ -38,7 +38,7 @@ def format_number(value: float) -> str:
 
 
 def no_fma(product: str) -> str:
-    """Wrap a C product so that no compiler fuses it with an addition into one rounding (no FMA).
+    """Wrap the C text of a product so that no compiler fuses it with an addition into one rounding (FMA).
 
     file.py has the macro.
     """
@@ -71,7 +71,7 @@ def format_string(text: str) -> str:
 
 
 def escape_comment(text: str) -> str:
-    """Return a text that neither ends the C comment around it nor begins one."""
+    """Return a text changed so that it neither ends the C comment around it nor begins one."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return re.sub(r"\?(?=\?)", "? ", shown.replace("*/", "* /").replace("/*", "/ *"))
 

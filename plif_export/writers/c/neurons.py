@@ -55,7 +55,7 @@ EQUATIONS = {
 
 
 def describe_equation(node: Node) -> str:
-    """Return a neuron layer's equation in one line, for the comment above its code."""
+    """Return a neuron layer's equation in one line, for the comment above its C code."""
     a = node.attrs
     if a["kind"] not in ("IF", "LIF", "PLIF"):
         return f"neurons of kind {a['kind']}"
@@ -65,7 +65,7 @@ def describe_equation(node: Node) -> str:
 
 
 class ExpressionPrinter:
-    """A printer of symbolic expressions as C, with a variable for each value that is used more than once."""
+    """A printer of symbolic expressions as C code, with a variable for each value that is used more than once."""
 
     def __init__(self, program: CProgram) -> None:
         self.program, self.lines, self.names = program, list[str](), dict[int, str]()
@@ -81,7 +81,7 @@ class ExpressionPrinter:
                     self.count_uses(part)
 
     def define_variable(self, value: Symbol, name: str | None = None) -> str:
-        """Define a C variable for a value, unless it has a name.
+        """Define a C variable for a value of an expression, unless it has a name already.
 
         The default names are t1, t2, ...
         """
@@ -95,7 +95,7 @@ class ExpressionPrinter:
         return name
 
     def text(self, value: Symbol | float) -> tuple[str, int]:
-        """Return (C text of a value, its operator precedence)."""
+        """Return (C text of an expression's value, its operator precedence)."""
         if not isinstance(value, Symbol):
             return format_number(float(value)), 9
         if value.name is not None:
@@ -147,7 +147,7 @@ class ExpressionPrinter:
 
 
 def write_neuron(program: CProgram, node: Node) -> CValue:
-    """Write a neuron layer as C.
+    """Write the C function of a neuron layer, together with the convolution before it if nothing else reads that.
 
     A product that feeds it alone is written with it, and its sums are used directly.
     """
@@ -190,7 +190,7 @@ def write_neuron(program: CProgram, node: Node) -> CValue:
 
 
 def _input_at(program: CProgram, source: CValue, node: Node) -> str:
-    """Return the C expression of a neuron's input at place p and channel o."""
+    """Return the C expression of a neuron's input current at pixel p and channel o."""
     if source.kind == "floats" and source.shape == node.shape:
         return f"{source.name}[at]"
     require(len(source.shape) == len(node.shape), f"it reads {list(source.shape)}", "use --to onnx")
@@ -205,7 +205,7 @@ def _input_at(program: CProgram, source: CValue, node: Node) -> str:
 def _step_lines(
     program: CProgram, node: Node, letters: list[str], states: Mapping[str, str], h_name: str, output: CValue
 ) -> list[str]:
-    """Return the C lines that update one neuron, at index `at` of channel `o`."""
+    """Return the C lines that compute one time-step of one neuron, at index `at` of channel `o`."""
     params = {key: tensor_symbol(key) for key in node.params}
     terms = Terms(node.attrs, params, lambda key, value: tensor_symbol(format_number(value)))
     local_names = (
@@ -249,7 +249,7 @@ def _step_lines(
 
 
 def _parameter_text(program: CProgram, node: Node, key: str) -> str:
-    """Add a layer's parameter as a constant of the file, and return its C text at place `at` and channel `o`."""
+    """Add a neuron parameter to the C file as a constant; return its C text for pixel `at` and channel `o`."""
     values, shape = np.asarray(node.params[key], np.float32), node.shape
     base_name = f"{program.node_id(node)}_{to_identifier(key)}"
     if values.size == 1:

@@ -99,13 +99,13 @@ def build_product(program: CProgram, node: Node) -> Product:
 
 
 def tap_index(place: str, stride: int, padding: int, tap: str, dilation: int) -> str:
-    """Return the C index of the input read by a convolution tap: place * stride - padding + tap * dilation."""
+    """Return the C index of the input that a convolution weight reads: place * stride - padding + tap * dilation."""
     begin = place if stride == 1 else f"{place} * {stride}"
     return begin + (f" - {padding}" if padding else "") + f" + {tap}" + (f" * {dilation}" if dilation != 1 else "")
 
 
 def transposed_tap_index(place: str, stride: int, padding: int, tap: str, dilation: int) -> str:
-    """Return the C index of the input of a transposed convolution with a tap that reaches this place.
+    """Return the C index of the input that a transposed convolution's weight adds to an output pixel.
 
     place = (that input) * stride - padding + tap * dilation; -1 if there is none
     """
@@ -137,7 +137,7 @@ def _build_linear(program: CProgram, node: Node, source: CValue) -> Product:
 
 
 def _build_token_linear(program: CProgram, node: Node, source: CValue) -> Product:
-    """Write a Linear over the last of several axes; p counts the other axes, in the order of the output."""
+    """Write a Linear layer along the last of several axes as C; p counts the positions in the other axes."""
     require(
         "scale" not in node.params or source.kind != "x", "int8 weights meet the frame itself", "use --precision fp32"
     )
@@ -160,7 +160,7 @@ def _build_token_linear(program: CProgram, node: Node, source: CValue) -> Produc
 
 
 def _weight_bits(node: Node) -> int:
-    """Return the bits of each stored weight of a node; 0 for float32."""
+    """Return the number of bits in which each weight of a layer is stored in C; 0 for float32."""
     return int(node.attrs.get("bits", 8)) if "scale" in node.params else 0
 
 
@@ -170,12 +170,12 @@ def _describe_packing(node: Node) -> str:
 
 
 def _row_elements(node: Node, outputs: int) -> int:
-    """Return the number of array elements that a row of this many outputs takes."""
+    """Return the number of C array elements that hold the packed weights of a row of this many outputs."""
     return -(-outputs * _weight_bits(node) // 8) if _weight_bits(node) else outputs
 
 
 def _pack_weights(node: Node, rows: np.ndarray) -> np.ndarray:
-    """Return weights [..., o] as stored in the C constant: float32, int8, or uint8 with several in a byte."""
+    """Return weights [..., o] as C stores them: float32, int8, or uint8 with several in a byte."""
     bits, outputs = _weight_bits(node), rows.shape[-1]
     if bits in (0, 8):
         return np.ascontiguousarray(rows)
@@ -189,7 +189,7 @@ def _sum_type(node: Node) -> str:
 
 
 def _multiply_text(node: Node, read: str, weight: str) -> str:
-    """Return the C text of a weight times its input value, or times the whole number of an average."""
+    """Return the C text of a weight times its input value, or times the spike count of an averaged input."""
     if "scale" not in node.params:
         return no_fma(f"{read} * {weight}")
     area = int(node.attrs.get("area", 1))
@@ -197,7 +197,7 @@ def _multiply_text(node: Node, read: str, weight: str) -> str:
 
 
 def _finish_product(program: CProgram, node: Node, loops: str, scattered: str | None = None) -> Product:
-    """Build the Product of a node from its loops.
+    """Build the C text of a convolution or linear layer (a Product) from its loops.
 
     scattered: the place of an output if its sums are stored one by one, and not all of one place together
     """
@@ -249,7 +249,7 @@ def _add_statement(
     size: tuple[int, int],
     groups: int,
 ) -> str:
-    """Return the C statement that adds one input place, with weights that begin at `weights`."""
+    """Return the C statement that adds the weighted inputs at one pixel to the sums of a convolution."""
     bits, outputs, channels = _weight_bits(node), node.shape[0], source.channels
     place = column if row == "0" else f"({row} * {size[1]} + {column})"
     per, share = outputs // groups, channels // groups
@@ -275,7 +275,7 @@ def _add_statement(
 
 
 def _row_types(bits: int, channel: str) -> tuple[str, str, str]:
-    """Return (type of a sum, type of a weight, C text of the start of a channel's row)."""
+    """Return the C types of a sum and of a weight, and the C text of the start of a channel's row of weights."""
     if not bits:
         return "float", "float", f"w + {channel} * outputs"
     if bits == 8:
@@ -284,7 +284,7 @@ def _row_types(bits: int, channel: str) -> tuple[str, str, str]:
 
 
 def _add_row(bits: int, added: Callable[[str], str]) -> str:
-    """Return the C statements that add a row of weights to `out`; added(weight): the added term."""
+    """Return the C statements that add a row of weights, each turned into a term by `added`, to the sums `out`."""
     if bits in (0, 8):
         return f"for (int o = 0; o < outputs; o++)\n    out[o] += {added('row[o]')};\n"
     apart, mask, zero = 8 // bits, (1 << bits) - 1, 1 << bits - 1
@@ -337,7 +337,7 @@ static void {name}(
 
 
 def store_product(program: CProgram, product: Product) -> CValue:
-    """Write a product separately: its currents in a buffer."""
+    """Write a convolution or linear layer as a C function of its own that stores its sums in a buffer."""
     node = product.node
     program.layer, outputs = node.name, node.shape[0]
     output = program.add_output(node, "currents [place][o]", "x")

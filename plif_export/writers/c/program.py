@@ -28,7 +28,7 @@ LOCAL = re.compile(r"^ +(?:const )?(float|int|int32_t|uint8_t) \w+(?:\[(\d+)\])?
 
 @dataclass(frozen=True)
 class CValue:
-    """A value of the graph in the C program.
+    """A value of the network graph in the generated C program: its buffer, kind and memory layout.
 
     kind: "x", "floats" or "spikes"; name: of its buffer; shape: of the graph; layout: the shape of its memory layout,
     another one if a map was flattened and nothing was moved
@@ -54,7 +54,7 @@ class CValue:
 
 @dataclass
 class LayerMemory:
-    """The bytes of one layer: constants (flash) and buffers (RAM)."""
+    """The bytes that one layer of a C program needs: constants (flash) and buffers (RAM)."""
 
     flash: int = 0
     ram: int = 0
@@ -62,7 +62,7 @@ class LayerMemory:
 
 @dataclass
 class ProbedLayer:
-    """The buffers of a neuron layer that a proof reads: h, spikes, and its state variables."""
+    """The C buffers of a neuron layer that a proof reads: membrane h, spikes, and state variables."""
 
     layer: str
     h: str
@@ -72,22 +72,22 @@ class ProbedLayer:
 
 
 def index_type(channels: int) -> str:
-    """Return the C type of a channel index in a list of spikes."""
+    """Return the C integer type of a channel index in a list of spikes."""
     return "uint8_t" if channels <= 256 else "uint16_t"
 
 
 def count_type(channels: int) -> str:
-    """Return the C type of the number of channels that fired."""
+    """Return the C integer type of the number of channels that fired at a pixel."""
     return "uint8_t" if channels <= 255 else "uint16_t"
 
 
 def channels_last(values: np.ndarray, shape: Shape) -> np.ndarray:
-    """Reorder a layer's numbers, [*shape] or broadcastable to it, to channels last."""
+    """Reorder a layer's numbers, [*shape] or broadcastable to it, so that the channel axis is last in memory."""
     return np.ascontiguousarray(np.moveaxis(np.broadcast_to(values, shape), 0, -1))
 
 
 def channels_last_strides(shape: Shape) -> tuple[int, ...]:
-    """Return the strides along each axis of a value that is stored with the channels last."""
+    """Return the memory strides along each axis of a value that is stored with its channels last."""
     moved = [*shape[1:], shape[0]]
     steps = [prod(moved[i + 1 :]) for i in range(len(moved))]
     return (steps[-1], *steps[:-1])
@@ -95,7 +95,7 @@ def channels_last_strides(shape: Shape) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Product:
-    """The C text of a Conv or Linear before the use of its sums is known.
+    """The C text of a Conv or Linear layer that lacks only the code that uses its sums.
 
     loops    the code that forms the sums of one place `p`
     current  the current x of output `o`, from sum[o]
@@ -108,7 +108,7 @@ class Product:
     about: str
 
     def body(self, finish: str) -> str:
-        """Return the whole body of the product's C function.
+        """Return the whole body of the C function of a Conv or Linear layer.
 
         finish: the code that uses the sums at place `p`, indented by one level
         """
@@ -118,7 +118,7 @@ class Product:
 
 @dataclass
 class CProgram:
-    """The parts of one C file.
+    """A C program under construction: the constants, buffers and functions of one generated file.
 
     `input_type`: of a number of the frame, "float" or "uint8_t".
     """
@@ -150,29 +150,29 @@ class CProgram:
     locals: int = 0  # the largest bytes of local variables of a function
 
     def node_id(self, node: Node) -> str:
-        """Return the prefix of a node's array names; never "state_", the prefix of neuron variables."""
+        """Return the prefix of a graph node's array names in C; never "state_", the prefix of neuron variables."""
         name = to_identifier(node.layer if node.op == "Neuron" else node.name)
         return f"n{name}" if f"{name}_".startswith("state_") else name
 
     @property
     def flash(self) -> int:
-        """The bytes of all constants."""
+        """The bytes of all constants of a generated C program."""
         return sum(layer.flash for layer in self.memory.values())
 
     @property
     def ram(self) -> int:
-        """The bytes of all static buffers."""
+        """The bytes of all static buffers of a generated C program."""
         return sum(layer.ram for layer in self.memory.values())
 
     @property
     def caller(self) -> int:
-        """The bytes of the frame x and the output y, which the caller allocates."""
+        """The bytes of the input frame x and the output y, which the caller of a C network allocates."""
         number = FLOAT_BYTES if self.input_type == "float" else 1
         return prod(self.graph.input_shape) * number + prod(self.graph[self.graph.output].shape) * FLOAT_BYTES
 
     @property
     def stack(self) -> int:
-        """The largest number of stack bytes of one step."""
+        """The largest number of stack bytes that one step of a generated C program needs."""
         return self.locals + STACK_OF_CALLS
 
     def count_bytes(self, flash: int = 0, ram: int = 0) -> None:
@@ -181,7 +181,7 @@ class CProgram:
         memory.ram += ram
 
     def add_constant(self, base_name: str, values: np.ndarray, about: str) -> str:
-        """Add a constant array [...] of float32, int8 or other whole numbers, and return its name.
+        """Add a constant array [...] of float32, int8 or other whole numbers to a C program; return its name.
 
         `about`: a comment
         """
@@ -195,19 +195,19 @@ class CProgram:
         return name
 
     def add_floats(self, base_name: str, size: int, about: str) -> str:
-        """Add a buffer of floats, and return its name."""
+        """Add a static buffer of floats to a C program, and return its name."""
         name = self.names.new(base_name)
         self.buffers.append(f"static float {name}[{size}]; {format_comment(about)}")
         self.count_bytes(ram=size * FLOAT_BYTES)
         return name
 
     def add_output(self, node: Node, about: str = "its output", end: str = "y") -> CValue:
-        """Add a buffer of floats for the output of a node."""
+        """Add a static buffer of floats for the output of a graph node to a C program."""
         name = self.add_floats(f"{self.node_id(node)}_{end}", prod(node.shape), f"{node.name}: {about}")
         return CValue("floats", name, node.shape, node.shape)
 
     def add_spikes(self, base_name: str, shape: Shape) -> CValue:
-        """Add a list of spikes for each place of a map."""
+        """Add static buffers to a C program for the list of channels that spike at each pixel of a map."""
         name = self.names.new(base_name, ("_n", "_c", "_f", "_seen", "_flat"))
         channels, places = shape[0], prod(shape[1:])
         index, count = index_type(channels), count_type(channels)
@@ -224,7 +224,7 @@ class CProgram:
         return name
 
     def add_function(self, name: str, about: str, body: str) -> None:
-        """Add the C function of one layer, and its call in a step."""
+        """Add the C function of one layer to a program, and its call in a step."""
         reads_x = re.search(r"\bframe\b", body) is not None
         name = self.names.new(f"run_{name}")
         argument = f"const {self.input_type} frame[]" if reads_x else "void"
@@ -234,14 +234,14 @@ class CProgram:
         self.calls.append(f"{name}({'frame' if reads_x else ''});")
 
     def as_floats(self, value: CValue) -> CValue:
-        """Return a value as floats (or the caller's frame) in the order of its own shape."""
+        """Return a value of a C program as an array of floats in the order of its own shape."""
         if value.kind == "spikes":
             value = self._unpack_spikes(value)
         moved = value.flattened and len(value.layout) > 1 and value.places > 1
         return self._copy_flat(value) if moved else replace(value, layout=value.shape)
 
     def _unpack_spikes(self, value: CValue) -> CValue:
-        """Unpack a list of spikes to 0.0 and 1.0, once for all its readers."""
+        """Add C code that unpacks a list of spikes to 0.0 and 1.0, once for all code that reads it."""
         key = f"{value.name} as floats"
         if key not in self.values:
             name = self.add_floats(f"{value.name}_f", prod(value.layout), "the same spikes as 0 and 1")
@@ -255,7 +255,7 @@ class CProgram:
         return replace(self.values[key], shape=value.shape)
 
     def _copy_flat(self, value: CValue) -> CValue:
-        """Copy a flattened map into the order of its shape."""
+        """Add C code that copies a flattened map into the order of its shape."""
         name = self.add_floats(f"{value.name}_flat", prod(value.shape), "the same numbers, one after the other")
         loops, index = nest_loops(value.layout)
         source = element_text(self, replace(value, shape=value.layout), index)
@@ -268,7 +268,7 @@ class CProgram:
 
 
 def add_unpack_helper(program: CProgram, value: CValue, probe: bool = False) -> str:
-    """Add the C helper that writes spikes as 0.0 and 1.0, and return its name.
+    """Add the C function that writes a list of spikes as 0.0 and 1.0 to a program, and return its name.
 
     `probe`: a helper for the proof only
     """
@@ -292,7 +292,7 @@ def add_unpack_helper(program: CProgram, value: CValue, probe: bool = False) -> 
 
 
 def add_list_helper(program: CProgram, channels: int) -> str:
-    """Add the C helper that lists the channels that fired and clears their flags, and return its name."""
+    """Add the C function that lists the channels that fired and clears their flags; return its name."""
     index = index_type(channels)
     name = f"list_{index[:-2]}"
     return program.add_helper(
@@ -313,7 +313,7 @@ static int {name}({index} c[], uint8_t fired[], int channels)
 
 
 def declare_flags(program: CProgram, channels: int) -> str:
-    """Return the C declaration of `fired`, the flags of the channels of one place."""
+    """Return the C declaration of the array `fired`: a flag for each channel that has fired at one pixel."""
     if channels <= MOST_FLAGS:
         return f"    uint8_t fired[{channels}] = {{0}};\n"
     program.count_bytes(ram=channels)
@@ -321,7 +321,7 @@ def declare_flags(program: CProgram, channels: int) -> str:
 
 
 def nest_loops(shape: Sequence[int], letters: str = "abcdef") -> tuple[str, list[str]]:
-    """Return C loops over all elements of a shape, in its own order: (their text, the index of each axis)."""
+    """Return nested C loops over all elements of a shape: (their text, the index of each axis)."""
     index = list(letters[: len(shape)])
     lines = [
         f"{'    ' * i}for (int {k} = 0; {k} < {n}; {k}++)\n" for i, (k, n) in enumerate(zip(index, shape, strict=True))
@@ -334,13 +334,13 @@ def indent(text: str, by: int = 1) -> str:
 
 
 def offset_text(index: Sequence[str], steps: Sequence[int], shape: Sequence[int]) -> str:
-    """Return the C offset of one element from an index for each axis; axes of size 1 have no term."""
+    """Return the C text of an element's memory offset from its index in each axis; axes of size 1 have no term."""
     terms = [k if s == 1 else f"{k} * {s}" for k, s, n in zip(index, steps, shape, strict=True) if n != 1 and k != "0"]
     return " + ".join(terms) or "0"
 
 
 def element_text(program: CProgram, value: CValue, index: Sequence[str]) -> str:
-    """Return the C text of one element by its indices; a value with fewer axes uses the last indices."""
+    """Return the C text of one element of an array by its indices; one with fewer axes uses the last indices."""
     shape, index = value.shape, list(index)[len(index) - len(value.shape) :]
     if value.kind == "x":
         steps = [prod(shape[i + 1 :]) for i in range(len(shape))]

@@ -13,12 +13,12 @@ from runtime.forms.looped.onnx_loop import to_loop_form
 
 
 def write(graph: Graph, T: int, batch: int | None, dialect: str = "integer") -> onnx.ModelProto:
-    """Write a graph as a loop over the step that `write_step` writes."""
+    """Write a network graph as an ONNX model that loops over time-steps around the step that `write_step` writes."""
     return wrap_in_loop(graph, write_step(graph, T, batch, dialect))
 
 
 def wrap_in_loop(graph: Graph, step: onnx.ModelProto) -> onnx.ModelProto:
-    """Wrap the step form of a graph in a loop."""
+    """Wrap the ONNX model of one time-step in a loop over the time-steps."""
     variables = [(node.layer, variable) for node in graph.neurons for variable in node.initial]
     state_pairs = {state_input(*key): state_output(*key) for key in variables}
     model = onnx.load_model_from_string(

@@ -17,7 +17,7 @@ LOOPS = (1, 3, 7)  # steps in a call of a loop form
 
 
 def compare_calls(subject: Subject, x: Array, start: Sequence[State], bounds: Bounds, report: Report) -> None:
-    """Compare a loop form in one call of T steps with T calls of its step, for three values of T.
+    """Compare one call of T steps of a looped ONNX model with T calls of its step, for three values of T.
 
     The bound is that of the rows check.
     """

@@ -46,7 +46,7 @@ TABLES = ("table-s2",)
 
 
 def draw_figure(name: str, subject: FigureModel) -> Drawing:
-    """Draw one figure of the paper by its name in FIGURES."""
+    """Draw one figure of the PLIF paper, given its name in FIGURES (such as fig-s2)."""
     return import_module(f"plif_train.commands.paper_figures.{FIGURES[name]}").draw(subject)
 
 

@@ -80,7 +80,7 @@ def _draw_group(alike: list[TrainingRun], ours: Any, theirs: Any, title: str) ->
 
 
 def describe_variant(run: TrainingRun) -> str:
-    """Describe the variant of a training run: "PLIF, tau_0 = 16", with the pooling if it is not max."""
+    """Describe the network variant of a training run: "PLIF, tau_0 = 16", with the pooling if it is not max."""
     recipe = run.conditions.recipe
     words = [str(recipe.neuron), *([] if recipe.init_tau is None else [f"tau_0 = {recipe.init_tau:g}"])]
     return ", ".join(words + (["average pooling"] if recipe.pool == "AP" else []))

@@ -32,7 +32,7 @@ class FirstLayerSpikes:
 
     @property
     def rates(self) -> np.ndarray:
-        """The firing rates F_Ts of the first layer, [N, C', H', W']."""
+        """The firing rates of a network's first layer, averaged over the time-steps, [N, C', H', W']."""
         return self.spikes.mean(0)
 
     @property
@@ -42,7 +42,7 @@ class FirstLayerSpikes:
 
 @torch.no_grad()
 def record_spikes(net: Network, x: np.ndarray, names: list[str], steps: int | None = None) -> FirstLayerSpikes:
-    """Record the first layer's spikes of a network on samples x [N, T, C, H, W] or [N, C, H, W], from reset.
+    """Record the spikes of a network's first layer on samples x [N, T, C, H, W] or [N, C, H, W].
 
     Raises MissingData when the first layer has no maps or is silent.
     """
@@ -55,7 +55,7 @@ def record_spikes(net: Network, x: np.ndarray, names: list[str], steps: int | No
 
 
 def record_artifact_spikes(path: Path, x: np.ndarray, names: list[str], steps: int | None = None) -> FirstLayerSpikes:
-    """Record the first layer's spikes of an ONNX artifact in the step form on samples x [N, T, C, H, W].
+    """Record the first layer's spikes of an exported ONNX artifact (one step a call) on x [N, T, C, H, W].
 
     Static samples are x [N, C, H, W].
     """
@@ -76,7 +76,7 @@ def _select_steps(
 
 
 def choose_channels(activity: FirstLayerSpikes, count: int = 3) -> tuple[int, ...]:
-    """Choose the channels to show: two that follow the edges of the input, and those that tell samples apart.
+    """Choose the channels that a figure shows: two that follow the input's edges, and those that tell samples apart.
 
     edge-like    correlation over pixels of F(c) with the size of the gradient of the mean input, averaged over samples
     selective    standard deviation over samples of the mean rate, against its mean
@@ -101,7 +101,7 @@ def _centre(maps: np.ndarray) -> np.ndarray:
 
 
 def _resize(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Resize maps [N, H, W] to `size` by nearest pixel.
+    """Resize images or maps [N, H, W] to `size` by taking the nearest pixel.
 
     A first layer with a stride has smaller maps than its input.
     """

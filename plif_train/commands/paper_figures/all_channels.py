@@ -31,7 +31,7 @@ def draw(subject: FigureModel) -> Drawing:
 
 
 def tile_maps(maps: np.ndarray) -> np.ndarray:
-    """Tile maps [C, H, W] into one nearly square image, with gaps that no colour map draws."""
+    """Tile the maps [C, H, W] of all channels into one nearly square image, with empty gaps between them."""
     C, H, W = maps.shape
     across = math.ceil(math.sqrt(C))
     down = math.ceil(C / across)

@@ -43,7 +43,7 @@ def draw(subject: FigureModel) -> Drawing:
 
 
 def group_runs(runs: list[TrainingRun], names: Sequence[str]) -> list[list[TrainingRun]]:
-    """Group training runs by equal conditions in the named fields."""
+    """Group training runs that have equal values of the named conditions (such as data set or neuron)."""
     groups: dict[tuple[object, ...], list[TrainingRun]] = {}
     for run in runs:
         groups.setdefault(run.conditions.select(names), []).append(run)
@@ -89,7 +89,7 @@ def _draw_group(runs: list[TrainingRun], accuracy: Any, loss: Any, named: bool) 
 
 
 def list_notes(runs: list[TrainingRun]) -> list[str]:
-    """List notes on results of the authors that are not drawn next to these runs, with the reason."""
+    """List notes that say why results of the PLIF paper's authors are not drawn next to our training runs."""
     notes = [run.no_authors_note for run in runs]
     for run in runs:
         if run.authors and (why := "; ".join(run.authors.judged_differences)):
@@ -98,7 +98,7 @@ def list_notes(runs: list[TrainingRun]) -> list[str]:
 
 
 def authors_accuracy(run: TrainingRun) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the authors' test and validation accuracy by epoch, up to the last epoch of a run.
+    """Return test and validation accuracy by epoch as the PLIF paper's authors logged it, up to our last epoch.
 
     Values under unlike conditions are left out.
     """
@@ -110,7 +110,7 @@ def authors_accuracy(run: TrainingRun) -> tuple[dict[int, float], dict[int, floa
 
 
 def read_log_column(run: TrainingRun, name: str) -> tuple[list[int], list[float]]:
-    """Read a column of the log of a run as (epochs, values), without empty cells."""
+    """Read a column of the log of a training run as (epochs, values), without empty cells."""
     rows = [row for row in run.epochs if row[name]]
     return [int(row["epoch"]) for row in rows], [float(row[name]) for row in rows]
 

@@ -34,7 +34,7 @@ class MissingData(PlifError):
 
 @dataclass
 class Drawing:
-    """A figure, the numbers it shows, and a caption of one line."""
+    """A drawn figure of the PLIF paper with the numbers that it shows and a caption of one line."""
 
     figure: plt.Figure
     rows: list[dict[str, Any]]
@@ -42,7 +42,7 @@ class Drawing:
 
 
 def save_drawing(drawing: Drawing, out: Path, name: str) -> list[Path]:
-    """Save a figure as NAME.png, NAME.svg and NAME.csv in the folder `out`; return the paths."""
+    """Save a drawn figure as NAME.png, NAME.svg and NAME.csv in the folder `out`; return the paths."""
     paths = [out / f"{name}.{suffix}" for suffix in ("png", "svg", "csv")]
     try:
         make_folder(out)
@@ -66,12 +66,12 @@ def colour_limit(rates: np.ndarray) -> float:
 def create_panels(
     rows: int, columns: int, width: float, height: float, **options: Any
 ) -> tuple[plt.Figure, np.ndarray]:
-    """Create a figure of `width` by `height` inches with a grid of axes, [rows, columns]."""
+    """Create a matplotlib figure of `width` by `height` inches with a grid of axes, [rows, columns]."""
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **options)
 
 
 def select_steps(T: int) -> list[int]:
-    """Select at most STEPS_SHOWN of T time-steps, evenly spaced and beginning with 0.
+    """Select the time-steps that a figure shows: at most STEPS_SHOWN of T, evenly spaced and beginning with 0.
 
     They are for a figure with a column a step.
     """
@@ -79,7 +79,7 @@ def select_steps(T: int) -> list[int]:
 
 
 def show_image(axes: Any, image: np.ndarray, title: str = "", left: str = "", top: float = 1.0) -> Any:
-    """Draw an image without ticks: colours [H, W, 3], or rates [H, W] from 0 to `top`.
+    """Draw an image on axes without ticks: colours [H, W, 3], or firing rates [H, W] from 0 to `top`.
 
     The text `left` is written next to it.
     """
@@ -129,7 +129,7 @@ STYLE = (
 
 
 def write_report(path: Path, title: str, figures: Sequence[tuple[Path, str]], text: str) -> None:
-    """Write report.html: all figures and the table on one page that needs no other file.
+    """Write report.html: all drawn figures and the results table on one page that needs no other file.
 
     `figures` are (PNG file, caption);  text: the table, "" if there is none.
     """

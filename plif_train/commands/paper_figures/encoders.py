@@ -61,7 +61,7 @@ def encode_poisson(p: Tensor, T: int, generator: torch.Generator | None = None) 
 
 
 def encode_latency(p: Tensor, T_max: int) -> Tensor:
-    """Encode intensities p [...] as spikes [T_max, ...] of p's type, one for each: the brighter, the earlier."""
+    """Encode intensities p [...] as spikes [T_max, ...], one for each intensity: the brighter, the earlier."""
     _check(p, T_max)
     fire_steps = ((T_max - 1) * (1 - p)).floor().long()
     return torch.zeros((T_max, *p.shape), dtype=p.dtype).scatter_(0, fire_steps.unsqueeze(0), 1.0)
@@ -69,7 +69,7 @@ def encode_latency(p: Tensor, T_max: int) -> Tensor:
 
 @torch.no_grad()
 def encode_learnable(p: Tensor, T: int, w: float = 1.0, v_threshold: float = 1.0) -> Tensor:
-    """Encode intensities p [...] as spikes [T, ...] of p's type, of an IF neuron charged by w p a step."""
+    """Encode intensities p [...] as spikes [T, ...] by an IF neuron that adds w * p to its potential in each step."""
     _check(p, T)
     if not w > 0 or not v_threshold > 0:
         raise PlifError(f"encoder: w {w} and v_threshold {v_threshold}, expected numbers above 0")

@@ -13,7 +13,7 @@ from runtime.core.base.options import OptionRecord, option
 
 
 def _parse_channels(context: str, value: Any) -> tuple[int, ...] | None:
-    """Parse the text of --channels: "45,75" -> (45, 75)."""
+    """Parse the text of the option --channels into channel numbers: "45,75" -> (45, 75)."""
     numbers: tuple[int, ...] | None = (
         parse_list(context, value, integer_parser(0), example="45,75,76") if isinstance(value, str) else value
     )
@@ -21,7 +21,7 @@ def _parse_channels(context: str, value: Any) -> tuple[int, ...] | None:
 
 
 class SubjectOptions(OptionRecord):
-    """Options that select the samples and channels of figures.
+    """Command-line options that select the samples and the channels that figures show.
 
     `only_class` names classes in their order: "c1,c2".
     """
@@ -36,7 +36,7 @@ class SubjectOptions(OptionRecord):
 
 
 class FigureOptions(OptionRecord):
-    """Options that select the figures to draw and the folder to write them to."""
+    """Command-line options that select the figures to draw and the folder to write them to."""
 
     out: Path = option("A folder for NAME.png, NAME.svg, NAME.csv and report.html.", default=Path("figures"))
     only: str | None = option("Some of them, e.g. tau,fig-s2; table-s2 is printed.", default=None)

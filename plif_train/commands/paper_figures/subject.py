@@ -34,7 +34,7 @@ from runtime.core.model.card import Card, read_card
 
 @dataclass
 class TrainingRun:
-    """A training run for the figures: model.pt, its card, and its logs next to it.
+    """A training run that figures show: its model.pt, the metadata card in it, and the logs next to it.
 
     It may also be an exported network and its card.
     """
@@ -57,7 +57,7 @@ class TrainingRun:
 
     @property
     def is_exported(self) -> bool:
-        """True if the network of a run is an exported artifact; figures of samples then show its spikes."""
+        """True if the network of a run is an exported artifact, not a model.pt."""
         return detect_kind(self.path).name != "model"
 
     def load_network(self) -> Network:
@@ -78,12 +78,12 @@ class TrainingRun:
 
     @cached_property
     def authors(self) -> AuthorsRun | None:
-        """The authors' training run under the same conditions, or None."""
+        """The training run of the PLIF paper's authors under the same conditions as ours, or None."""
         return find_run(self.conditions)
 
     @property
     def no_authors_note(self) -> str:
-        """The reason why no accuracy of the authors is drawn next to a training run.
+        """The reason why no accuracy of the PLIF paper's authors is drawn next to our training run.
 
         It is "" if theirs is drawn, or if they had no such data set.
         """
@@ -92,7 +92,7 @@ class TrainingRun:
 
 
 class FigureModel(SubjectOptions):
-    """The subject of the paper's figures, with their options.
+    """The trained models that the figures of the PLIF paper are drawn from, with the options of the drawing.
 
     `notes` names the files of a folder that were left out.
     """
@@ -102,7 +102,7 @@ class FigureModel(SubjectOptions):
 
     @property
     def trained_runs(self) -> list[TrainingRun]:
-        """The training runs that are no exported networks; MissingData if there are none."""
+        """The training runs whose network is a model.pt, not exported; raises MissingData if there are none."""
         runs = [run for run in self.runs if not run.is_exported]
         if not runs:
             raise MissingData(
@@ -112,7 +112,7 @@ class FigureModel(SubjectOptions):
 
     @property
     def logged_runs(self) -> list[TrainingRun]:
-        """The training runs with a log; MissingData if there are none."""
+        """The training runs that have a log by epoch; raises MissingData if there are none."""
         runs = [run for run in self.trained_runs if run.epochs]
         if not runs:
             path = epochs_path(self.trained_runs[0].path)
@@ -121,7 +121,7 @@ class FigureModel(SubjectOptions):
 
     @cached_property
     def activity(self) -> FirstLayerSpikes:
-        """The samples and the spikes of the first layer, computed once."""
+        """The samples and the spikes of a network's first layer on them, computed once for all figures."""
         if self.data is None:
             raise MissingData("no samples: give --data NAME:DIR or a recording")
         run = self.runs[0]
@@ -132,11 +132,11 @@ class FigureModel(SubjectOptions):
 
     @property
     def caption_end(self) -> str:
-        """The end of a caption: the name of the run, if there are several."""
+        """The last words of a figure's caption: the name of the training run, if there are several."""
         return f", of {self.runs[0].name}" if len(self.runs) > 1 else ""
 
     def check(self) -> None:
-        """Compute the data of the figures that show samples, before any figure is drawn.
+        """Compute the data of the figures that show samples now, so that errors come before any is drawn.
 
         Nothing is computed without samples. Raises PlifError if they cannot be shown.
         """
@@ -146,7 +146,7 @@ class FigureModel(SubjectOptions):
 
     @property
     def shown_channels(self) -> tuple[int, ...]:
-        """The channels of the first layer that figures show."""
+        """The channels of a network's first layer that the figures show."""
         if self.channels is None:
             return choose_channels(self.activity)
         most = self.activity.spikes.shape[2]
@@ -157,7 +157,7 @@ class FigureModel(SubjectOptions):
 
 @with_fields(SubjectOptions)
 def open_subject(path: Path, **options: Any) -> FigureModel:
-    """Open a model.pt, an exported ONNX artifact, or a folder of models as the subject of figures.
+    """Open a model.pt, an exported ONNX artifact, or a folder of models, to draw figures from.
 
     Options are the fields of SubjectOptions. Other .pt files of a folder are left out, with a note. Raises PlifError
     when there is no model.
@@ -220,7 +220,7 @@ def read_figure_samples(card: Card, data: str, count: int, only_class: str | Non
 
 
 def _parse_classes(only: str | None, classes: tuple[str, ...], data: str) -> list[int]:
-    """Return the class labels to show, in order, from the text of --class.
+    """Return the class labels that a figure shows, in order, from the text of the option --class.
 
     A class may have a comma in its name.
     """

@@ -15,7 +15,7 @@ from plif_train.commands.paper_rows.rows import list_rows as paper_rows
 
 
 def make_table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
-    """Make the rows of Table S2: one for each published number, and one for each training that matches none.
+    """Make the rows of Table S2 of the PLIF paper: each published number, and each training that has none.
 
     Of several matching trainings it is the best.
     """
@@ -35,7 +35,7 @@ def make_table_s2(runs: list[TrainingRun]) -> list[dict[str, Any]]:
         best = ours.get(log)
         rows.append({
             "dataset": row.dataset, "protocol": row.conditions.recipe.protocol, "differs": [],
-            **_run_columns(best), "authors": load_authors_runs()[log].test_of_best(_count_epochs(best)),
+            **_run_columns(best), "authors": load_authors_runs()[log].test_accuracy_of_best(_count_epochs(best)),
             "published": row.published,
         })  # fmt: skip
     for run in unmatched:
@@ -65,7 +65,7 @@ def _run_columns(run: TrainingRun | None) -> dict[str, Any]:
 
 
 def _count_epochs(run: TrainingRun | None) -> int | None:
-    """Count the epochs of a training run.
+    """Count the epochs of a training run that its log lists.
 
     The count comes from its log, else it is the epoch that was kept.
     """
@@ -75,7 +75,7 @@ def _count_epochs(run: TrainingRun | None) -> int | None:
 
 
 def format_table_s2(rows: list[dict[str, Any]]) -> list[str]:
-    """Format the rows of Table S2 as lines of text, in per cent."""
+    """Format the rows of Table S2 of the PLIF paper as lines of text, accuracies in per cent."""
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.2f}"

@@ -70,7 +70,7 @@ def draw(subject: FigureModel) -> Drawing:
 
 
 def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
-    """Return tau of a layer in the authors' run with the same conditions, at the epochs of list_epochs(run).
+    """Return tau of a layer by epoch as the PLIF paper's authors logged it, in a run with our conditions.
 
     NaN stands for epochs that they did not log.
     """
@@ -81,7 +81,7 @@ def _authors_taus(run: TrainingRun, layer: str) -> np.ndarray | None:
 
 
 def list_epochs(run: TrainingRun) -> list[int]:
-    """List the epochs of the log of a training run; 0 before them stands for the start.
+    """List the epochs in the log of a training run, preceded by 0 for the start of the training.
 
     Epoch 0 is left out if the training started from given weights, because their tau is unknown.
     """
@@ -90,7 +90,7 @@ def list_epochs(run: TrainingRun) -> list[int]:
 
 
 def _draw_present(run: TrainingRun) -> Drawing:
-    """Draw the present tau of each layer of a model without a log."""
+    """Draw the present membrane time constant tau of each layer of a model that has no log."""
     taus = {name: neuron.tau() for name, neuron in run.load_network().neurons().items() if neuron.kind == "PLIF"}
     if not taus:
         raise MissingData("no layer of this model learns its tau (LIF and IF do not)")
@@ -107,7 +107,7 @@ def _draw_present(run: TrainingRun) -> Drawing:
 
 
 def read_taus(run: TrainingRun) -> dict[str, np.ndarray]:
-    """Read tau of each layer from the log of a run: layer -> [epochs, channels or 1], at list_epochs(run)."""
+    """Read tau of each layer from a training log: layer -> [epochs, channels or 1], at list_epochs(run)."""
     columns: dict[str, list[str]] = {}
     for name in run.epochs[0]:
         kind, _, tail = name.partition(":")

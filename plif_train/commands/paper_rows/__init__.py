@@ -26,12 +26,12 @@ from runtime.core.base.text import say
 from runtime.core.cli.output import Output, print_json
 
 if TYPE_CHECKING:
-    from plif_train.commands.paper_rows.rows import Row
+    from plif_train.commands.paper_rows.rows import PublishedResult
     from plif_train.commands.paper_rows.standing import AuthorsComparison
 
 
 class PaperOptions(OptionRecord):
-    """Options of `plif paper`: which rows to list, and how to train one now."""
+    """Options of the command `plif paper`: which published results to list, and how to train one now."""
 
     list_: bool = option("Every table and figure, its data, and what has been run.", "--list", default=False)
     data: str | None = option("NAME:DIR: train it now (one that was begun goes on), or draw it.", default=None)
@@ -77,7 +77,7 @@ def command(
         _print_record(record)
 
 
-def _train_row(row: Row, data: str, options: PaperOptions) -> None:
+def _train_row(row: PublishedResult, data: str, options: PaperOptions) -> None:
     import typer
 
     from plif_train.hooks.kept_epochs.resume import resume_path
@@ -105,8 +105,8 @@ def _train_row(row: Row, data: str, options: PaperOptions) -> None:
                 out.rmdir()
 
 
-def _draw_figure(row: Row, data: str, options: PaperOptions, as_json: bool) -> None:
-    """Draw a figure of the paper with the trained network of its data set.
+def _draw_figure(row: PublishedResult, data: str, options: PaperOptions, as_json: bool) -> None:
+    """Draw a figure of the PLIF paper with the trained network of the figure's data set.
 
     The network is that of the folder of trainings, else model.pt.
     """
@@ -131,8 +131,8 @@ def _draw_figure(row: Row, data: str, options: PaperOptions, as_json: bool) -> N
         raise typer.Exit(code)
 
 
-def _describe_row(row: Row, options: PaperOptions) -> dict[str, Any]:
-    """Describe a row of the paper for the user: command, published accuracy, the authors' best accuracy.
+def _describe_row(row: PublishedResult, options: PaperOptions) -> dict[str, Any]:
+    """Describe a result in the PLIF paper: our command, published accuracy, best accuracy in its authors' log.
 
     Includes a comparison with our training, if there is one.
     """
@@ -160,8 +160,8 @@ def _describe_row(row: Row, options: PaperOptions) -> dict[str, Any]:
     return record
 
 
-def _compare_row(row: Row, out: Path) -> tuple[AuthorsComparison | None, str]:
-    """Compare our training of a row with the authors' run; return (comparison or None, the reason for None).
+def _compare_row(row: PublishedResult, out: Path) -> tuple[AuthorsComparison | None, str]:
+    """Compare our training of a published result with the PLIF paper's authors' run; return (comparison, why None).
 
     The reason is "" if the row was not trained.
     """
@@ -198,7 +198,7 @@ def _print_record(record: dict[str, Any]) -> None:
         say(f"  {line}")
 
 
-def _print_rows(rows: list[Row], out: Path, as_json: bool) -> None:
+def _print_rows(rows: list[PublishedResult], out: Path, as_json: bool) -> None:
     entries = [(row, *_compare_row(row, out)) for row in rows]
     if as_json:
         print_json([
@@ -211,5 +211,5 @@ def _print_rows(rows: list[Row], out: Path, as_json: bool) -> None:
         return
     for row, comparison, note in entries:
         published = "" if row.published is None else f"{100 * row.published:.2f} %"
-        state = f"{comparison.ours}, {comparison.verdict}" if comparison else note
+        state = f"{comparison.our_result}, {comparison.verdict}" if comparison else note
         say(f"{row.name:<50} {published:>8}  {row.title:<70} {state}".rstrip())

@@ -49,7 +49,7 @@ _RECORD: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 @dataclass(frozen=True)
 class Conditions:
-    """The conditions of one training that decide its accuracy.
+    """The conditions of one training that decide its accuracy, such as data set, network and recipe.
 
     origin           "real", or the substitute for real recordings or pictures; "a mixture" of sets not all of which are
                      drawn
@@ -78,7 +78,7 @@ class Conditions:
 
     @property
     def judged(self) -> str:
-        """The split that selects the best epoch of a training: "test", or in protocol B "validation"."""
+        """The split by which a training selects its best epoch: "test", or in protocol B "validation"."""
         return "validation" if self.recipe.protocol == "B" else "test"
 
     @property
@@ -87,7 +87,7 @@ class Conditions:
         return "val_accuracy" if self.judged == "validation" else "test_accuracy"
 
     def differences(self, reference: Conditions) -> list[str]:
-        """List the conditions in which another training differs, a line each: "T: 10, not 8".
+        """List the conditions in which another training differs from a training, a line each: "T: 10, not 8".
 
         An empty list means that the two may be compared.
         """
@@ -99,11 +99,11 @@ class Conditions:
         ]
 
     def __getitem__(self, name: str) -> Any:
-        """Return the value of one condition by its name in COMPARED."""
+        """Return the value of one condition of a training, given its name in COMPARED."""
         return getattr(self.recipe if name in KEYS else self, name)
 
     def select(self, names: Sequence[str]) -> tuple[Any, ...]:
-        """Return the values of the named conditions of a training, by which runs are grouped."""
+        """Return the values of the named conditions of a training: the key by which runs are grouped."""
         return tuple(self[name] for name in names)
 
 
@@ -112,7 +112,7 @@ COMPARED += [name for name in KEYS if name not in NOT_COMPARED]
 
 
 def read_conditions(card: Card, epochs: Sequence[Mapping[str, str]] = (), context: object = "the card") -> Conditions:
-    """Read the conditions of a training from the card of its model.pt and its log.
+    """Read the conditions of a training (data set, recipe ..) from its log and the card in its model.pt.
 
     `epochs`, the rows of the log, tell whether lr changed.
     """
@@ -135,7 +135,7 @@ def read_conditions(card: Card, epochs: Sequence[Mapping[str, str]] = (), contex
 
 
 def normalise_recipe(recipe: Recipe, augmentation: str | None) -> Recipe:
-    """Return a recipe in the form in which recipes are compared: neurons and pooling apart from the network.
+    """Return a training recipe in a comparable form: neuron kind and pooling apart from the network's notation.
 
     The network of the recipe is in the notation.
     """
@@ -173,7 +173,7 @@ def _describe_selection(record: Mapping[str, Any]) -> str | None:
 
 
 def make_titles(several: Sequence[Conditions], names: Sequence[str]) -> list[str]:
-    """Make a title for each training: its data set, and the named conditions that vary within that set."""
+    """Make a title for each training: its data set, and the named conditions that vary among trainings on it."""
     titles = []
     for conditions in several:
         same_set = [candidate for candidate in several if candidate.dataset == conditions.dataset]
@@ -205,7 +205,7 @@ def _find_lr_change(recipe: Recipe, epochs: Sequence[Mapping[str, str]]) -> str 
 
 
 def split_notation(notation: str) -> tuple[str, str, str | None]:
-    """Split a network's notation into (network, kind of neuron, pooling between layers).
+    """Split a network's architecture string into (network, kind of neuron, pooling between layers).
 
     The network has N for its neurons and P for its pooling. The pooling is None if there is none, or several kinds.
     """

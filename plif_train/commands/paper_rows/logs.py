@@ -47,7 +47,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AuthorsRun:
-    """A training run of the authors: accuracies [N] and taus (layer -> [N]) by epoch.
+    """A training run logged by the PLIF paper's authors: accuracies [N] and taus (layer -> [N]) by epoch.
 
     epoch [N] counts from 1. NaN stands for values that were not logged.
     """
@@ -62,12 +62,12 @@ class AuthorsRun:
 
     @property
     def judged(self) -> Floats:
-        """The accuracies [N] that select the best epoch: on the test set (A), or on held-back samples (B)."""
+        """The accuracies [N] by which the authors select the best epoch: on the test set or held-back samples."""
         return self.val if self.conditions.judged == "validation" else self.test
 
     @property
     def judged_samples(self) -> int:
-        """The number of samples behind the accuracy that selects the best epoch.
+        """The number of samples behind the accuracy by which the authors select the best epoch.
 
         Of those held back it counts full batches; the authors' code drops the last, smaller one.
         """
@@ -76,7 +76,7 @@ class AuthorsRun:
 
     @property
     def judged_differences(self) -> list[str]:
-        """The reasons why the selecting accuracies of an authors' run are not comparable with ours.
+        """The reasons why the accuracies by which the authors select the best epoch cannot be compared with ours.
 
         In protocol B the authors' code augments the samples that are held back, too.
         """
@@ -84,12 +84,12 @@ class AuthorsRun:
         return [] if augment == "none" else [f"pictures held back: as they are, not {augment}"]
 
     def by_epoch(self, values: Floats, last: int | None = None) -> dict[int, float]:
-        """Return logged values [N] of an authors' run as {epoch: value}, up to epoch `last`, without NaN."""
+        """Return values [N] logged by the PLIF paper's authors as {epoch: value}, up to epoch `last`, without NaN."""
         pairs = zip(self.epoch.tolist(), values.tolist(), strict=True)
         return {epoch: value for epoch, value in pairs if value == value and (last is None or epoch <= last)}
 
-    def test_of_best(self, epochs: int | None) -> float | None:
-        """Return the test accuracy of the best of the first `epochs` epochs of an authors' run.
+    def test_accuracy_of_best(self, epochs: int | None) -> float | None:
+        """Return the test accuracy at the best of the first `epochs` epochs of a run of the PLIF paper's authors.
 
         That is the result of their protocol after so many epochs. Of equal epochs it is the last.
         """
@@ -100,7 +100,7 @@ class AuthorsRun:
 
 @cache
 def load_authors_runs() -> dict[str, AuthorsRun]:
-    """Load all training runs of the authors, by name."""
+    """Load all training runs that the PLIF paper's authors published logs of, by name."""
     text = gzip.decompress(
         files("plif_train.commands.paper_rows").joinpath("authors_logs.csv.gz").read_bytes()
     ).decode()
@@ -111,12 +111,12 @@ def load_authors_runs() -> dict[str, AuthorsRun]:
 
 
 def find_run(conditions: Conditions) -> AuthorsRun | None:
-    """Find the authors' training run under exactly these conditions, or return None."""
+    """Find the training run of the PLIF paper's authors under exactly these conditions, or return None."""
     return next((run for run in load_authors_runs().values() if not run.conditions.differences(conditions)), None)
 
 
 def find_nearest_run(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | None:
-    """Find the authors' run on the same data set with the fewest differences, and list these.
+    """Find the PLIF paper's authors' run on the same data set with the fewest differences to ours; list these.
 
     Returns None if they had no such data set.
     """
@@ -128,7 +128,7 @@ def find_nearest_run(conditions: Conditions) -> tuple[AuthorsRun, list[str]] | N
 
 
 def parse_log_conditions(name: str) -> Conditions:
-    """Parse the conditions of an authors' run from its name."""
+    """Parse the conditions of a training run of the PLIF paper's authors from the name of its log."""
     _, data, _, tau, _, _, _, _ = _split_log_name(name)
     dataset = DATASETS[data]
     recipe, meta, samples = parse_log_recipe(name), PRESETS[dataset].meta, SAMPLES[dataset]
@@ -145,7 +145,7 @@ def parse_log_conditions(name: str) -> Conditions:
 
 
 def parse_log_recipe(name: str) -> Recipe:
-    """Parse the recipe of an authors' run from its name.
+    """Parse the recipe (network, options) of a run of the PLIF paper's authors from the name of its log.
 
     It is the authors' recipe (plif_train/recipes/authors.toml) with the settings in which the name differs from the
     preset.

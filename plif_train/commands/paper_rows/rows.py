@@ -51,8 +51,8 @@ TABLE_5 = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of a table of the paper, or a figure.
+class PublishedResult:
+    """One published result of the PLIF paper that `plif paper` can reproduce: a row of a table, or a figure.
 
     title        its description for the user
     log          the authors' run that it is trained like; None: it is not trained
@@ -79,11 +79,11 @@ class Row:
 
     @property
     def file(self) -> str:
-        """The file name of the model that a training of a row of the paper writes."""
+        """The file name of the model.pt that training a published result writes."""
         return f"{self.log}.pt"
 
     def arguments(self, data: str | None, out: str, epochs: int = EPOCHS, precision: str = "fp32") -> list[str]:
-        """Return the command-line words behind `plif` that reproduce a row, with every option that matters."""
+        """Return the words after `plif` of the command that reproduces a published result, with all options."""
         if self.log is None:
             words = shlex.split(self.command or "")[1:]
             return [data if data and word == f"{self.shows}:DIR" else word for word in words]
@@ -99,14 +99,14 @@ class Row:
         return [*words, "--precision", precision, "--epochs", str(epochs), "--out", f"{out}/{self.file}"]
 
 
-def list_rows() -> dict[str, Row]:
-    """List all rows of the paper by name, in the paper's order."""
+def list_rows() -> dict[str, PublishedResult]:
+    """List all published results (table rows and figures) of the PLIF paper by name, in the paper's order."""
     listed = [*_trained_rows(), *_drawn_rows()]
     return {row.name: row for row in (*listed, *_unlisted_rows({row.log for row in listed}))}
 
 
-def find_rows(name: str, dataset: str | None = None) -> list[Row]:
-    """Find the rows of the paper with a name; the name of a table, or one without its data set, selects all matches.
+def find_rows(name: str, dataset: str | None = None) -> list[PublishedResult]:
+    """Find the published results of the PLIF paper with this name; a table's name selects all its rows.
 
     Raises PlifError if there are none.
     """
@@ -127,7 +127,7 @@ def find_rows(name: str, dataset: str | None = None) -> list[Row]:
 
 
 def _matches(parts: list[str], pattern: list[str]) -> bool:
-    """Return whether the parts of a row's name match the words that the user typed."""
+    """Return whether the parts of a published result's name match the words that the user typed."""
     return parts[0] == pattern[0] and all(word in parts[1:] for word in pattern[1:])
 
 
@@ -138,56 +138,70 @@ def _log_name(protocol: str, dataset: str, neuron: str = "PLIF", tau: int = 2, p
     return f"{protocol}-{LOG_NAMES[dataset]}-{neuron}-tau{tau}-{pool}-T{T}{split}"
 
 
-def _trained_rows() -> Iterator[Row]:
+def _trained_rows() -> Iterator[PublishedResult]:
     for dataset, accuracies in TABLE_S2.items():
         for protocol, accuracy in accuracies.items():
             note = " (also Table 2)" if protocol == "A" else ""
-            yield Row(
+            yield PublishedResult(
                 f"table-s2:{dataset}:{protocol}", f"Table S2{note}: {dataset}, protocol {protocol}",
                 _log_name(protocol, dataset), accuracy,
             )  # fmt: skip
     for dataset, accuracies in TABLE_4.items():
         for variant, accuracy in accuracies.items():
             neuron, tau = variant.upper().split("-")
-            yield Row(
+            yield PublishedResult(
                 f"table-4:{dataset}:{variant}", f"Table 4: {dataset}, {neuron}, tau_0 = {tau}",
                 _log_name("A", dataset, neuron, int(tau)), accuracy,
             )  # fmt: skip
     for dataset, accuracies in TABLE_5.items():
         for pool, accuracy in accuracies.items():
-            yield Row(
+            yield PublishedResult(
                 f"table-5:{dataset}:{pool}", f"Table 5: {dataset}, {pool} pooling",
                 _log_name("A", dataset, pool="max" if pool == "max" else "avg"), accuracy,
             )  # fmt: skip
 
 
-def _drawn_rows() -> Iterator[Row]:
+def _drawn_rows() -> Iterator[PublishedResult]:
     figures = "plif paper figures"
     fashion, dvs, gestures = "fashion-mnist", "cifar10-dvs", "dvs128-gesture"
     commands = {name: f"{figures} model.pt --data {name}:DIR" for name in (fashion, dvs, gestures)}
-    yield Row("table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt")
-    yield Row("table-3", "Table 3: time-steps; T of a trained network", command="plif info model.pt")
-    yield Row(
+    yield PublishedResult(
+        "table-1", "Tables 1 and S1: the six networks; notation of a trained one", command="plif info model.pt"
+    )
+    yield PublishedResult("table-3", "Table 3: time-steps; T of a trained network", command="plif info model.pt")
+    yield PublishedResult(
         "fig-6", "Fig. 6: accuracy of the trainings of Table 4, four sets", command=f"{figures} runs --only ablation"
     )
-    yield Row("fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{figures} runs --only tau")
+    yield PublishedResult(
+        "fig-7", "Fig. 7: tau of each layer (CIFAR-10, CIFAR10-DVS)", command=f"{figures} runs --only tau"
+    )
     # Numbers of the supplement's captions. T_s = 19 leaves out the last of 20 steps; --samples is the number shown.
     weights = "Fig. S1: the distribution of W/tau, CIFAR10-DVS"
-    yield Row("fig-s1", weights, command=f"{figures} model.pt --only fig-s1", shows=dvs)
+    yield PublishedResult("fig-s1", weights, command=f"{figures} model.pt --only fig-s1", shows=dvs)
     three = f"{commands[fashion]} --only fig-s2 --channels 45,75,76 --steps 8"
-    yield Row("fig-s2", "Fig. S2: three channels after 8 steps, Fashion-MNIST", command=three, shows=fashion)
+    yield PublishedResult(
+        "fig-s2", "Fig. S2: three channels after 8 steps, Fashion-MNIST", command=three, shows=fashion
+    )
     horse = f"{commands[dvs]} --only fig-s3 --class horse --steps 19 --samples 1"
-    yield Row("fig-s3", "Fig. S3: a horse, all channels at t = 0 and T_s = 19, CIFAR10-DVS", command=horse, shows=dvs)
+    yield PublishedResult(
+        "fig-s3", "Fig. S3: a horse, all channels at t = 0 and T_s = 19, CIFAR10-DVS", command=horse, shows=dvs
+    )
     horse = f"{commands[dvs]} --only fig-s4 --class horse --channels 40,103 --steps 20 --samples 1"
-    yield Row("fig-s4", "Fig. S4: a horse, two channels in 20 steps, CIFAR10-DVS", command=horse, shows=dvs)
+    yield PublishedResult("fig-s4", "Fig. S4: a horse, two channels in 20 steps, CIFAR10-DVS", command=horse, shows=dvs)
     three = f"{commands[gestures]} --only fig-s5 --class other_gestures,right_arm_clockwise,air_drums --channels 59 --samples 3"
-    yield Row("fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=three, shows=gestures)
-    yield Row("section-s10", "Section 10 of the supplement: encoders", command=f"{figures} model.pt --only encoders")
+    yield PublishedResult(
+        "fig-s5", "Fig. S5: three gestures and channel 59, DVS128 Gesture", command=three, shows=gestures
+    )
+    yield PublishedResult(
+        "section-s10", "Section 10 of the supplement: encoders", command=f"{figures} model.pt --only encoders"
+    )
 
 
-def _unlisted_rows(used: set[str | None]) -> Iterator[Row]:
-    """Yield rows for the authors' runs that are in no table, such as logs:cifar10-dvs:plif-tau2-max-t20-n3-number."""
+def _unlisted_rows(used: set[str | None]) -> Iterator[PublishedResult]:
+    """Yield a result for each run that the PLIF paper's authors logged, but list in no table of the paper."""
     for log in load_authors_runs():
         if log not in used:
             _, name, variant = log.split("-", 2)
-            yield Row(f"logs:{DATASETS[name]}:{variant.lower()}", f"the authors' logs, in no table: {log}", log)
+            yield PublishedResult(
+                f"logs:{DATASETS[name]}:{variant.lower()}", f"the authors' logs, in no table: {log}", log
+            )

@@ -22,7 +22,7 @@ NEIGHBOURS = 2
 
 @dataclass(frozen=True)
 class AuthorsComparison:
-    """The comparison of a training with the authors' run, at the last epoch that both logs have.
+    """The comparison of our training with the PLIF paper's authors' run, at the last epoch that both logs have.
 
     Accuracies are 0..1, tau in time-steps.
 
@@ -47,7 +47,7 @@ class AuthorsComparison:
 
     @property
     def verdict(self) -> str:
-        """The result of the comparison: inside or outside the authors' spread, or unlike (not compared)."""
+        """The verdict on our training: inside or outside the spread of the PLIF paper's authors' accuracy, or unlike."""
         if self.low is None or self.high is None:
             return "unlike"
         return "inside" if self.low <= self.accuracy <= self.high else "outside"
@@ -60,8 +60,8 @@ class AuthorsComparison:
         return asdict(self) | {"inside": self.inside, "verdict": self.verdict}
 
     @property
-    def ours(self) -> str:
-        """The description of our training: "epoch 5: validation 91.75 % in bf16"."""
+    def our_result(self) -> str:
+        """The accuracy that our training reached, described in words: "epoch 5: validation 91.75 % in bf16"."""
         split = "validation " if self.judged == "validation" else ""
         trained = "" if self.precision == "fp32" else f" in {self.precision}"
         return f"epoch {self.epoch}: {split}{100 * self.accuracy:.2f} %{trained}"
@@ -74,10 +74,14 @@ class AuthorsComparison:
                 f"test, of the epoch that was kept: {mine}, the authors after as many epochs {authors_accuracy}"
             )
         if self.authors is None or self.low is None or self.high is None:
-            return [f"{self.ours}: not compared: unlike runs", "differs in " + "; ".join(self.differences), *by_test]
+            return [
+                f"{self.our_result}: not compared: unlike runs",
+                "differs in " + "; ".join(self.differences),
+                *by_test,
+            ]
         theirs = f"the authors {100 * self.authors:.2f} %{'' if self.precision == 'fp32' else ' in fp32'}"
         spread = f"{100 * self.low:.2f} - {100 * self.high:.2f}"
-        text_lines = [f"{self.ours}, {theirs} (spread {spread}): {self.verdict} the spread", *by_test]
+        text_lines = [f"{self.our_result}, {theirs} (spread {spread}): {self.verdict} the spread", *by_test]
         if self.taus:
             taus = (
                 f"{name} {mine:.2f} ({authors_accuracy:.2f})" for name, (mine, authors_accuracy) in self.taus.items()
@@ -89,7 +93,7 @@ class AuthorsComparison:
 def compare_with_authors(
     card: Card, epochs: Sequence[Mapping[str, str]], run: AuthorsRun, context: object = "the card"
 ) -> AuthorsComparison | None:
-    """Compare a training with a run of the authors, from the card of its model.pt and the rows of its log.
+    """Compare our training with a run of the PLIF paper's authors, by its card and the rows of its log.
 
     Returns None if they share no epoch. Raises PlifError, which begins with `context`, for a card with values of
     another kind.
@@ -107,7 +111,7 @@ def compare_with_authors(
     differences, tested = conditions.differences(run.conditions), record.get("test_accuracy")
     test = None
     if judged == "validation" and tested is not None and not differences:
-        theirs_tested = run.test_of_best(max(ours))
+        theirs_tested = run.test_accuracy_of_best(max(ours))
         test = None if theirs_tested is None else (tested, theirs_tested)
     comparison = AuthorsComparison(
         run.name, judged, epoch, accuracy, precision, differences + run.judged_differences, test=test
@@ -124,7 +128,7 @@ def compare_with_authors(
 
 
 def accuracy_spread(run: AuthorsRun, row: int) -> tuple[float, float]:
-    """Return the lowest and highest accuracy that count as equal to the authors' at a row of their log."""
+    """Return the (lowest, highest) accuracy that matches one in a log of the PLIF paper's authors."""
     near = run.judged[max(0, row - NEIGHBOURS) : row + NEIGHBOURS + 1]
     near = near[~np.isnan(near)]
     wide = 1.96 * np.sqrt(near * (1 - near) / run.judged_samples)

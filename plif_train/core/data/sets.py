@@ -39,31 +39,31 @@ class Samples(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return len(self.y)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        """Return (x [T, C, H, W] or [C, H, W], y scalar) of one sample."""
+        """Return one sample of a data set in memory: (x [T, C, H, W] or [C, H, W], label y)."""
         return self.x[i], self.y[i]
 
     def draw_order(self) -> Tensor:
-        """Draw the order of the samples in one epoch: all sample numbers, shuffled, int64 [N]."""
+        """Return the numbers of all samples of a data set, shuffled for one epoch, int64 [N]."""
         return torch.randperm(len(self))
 
     def pick(self, indices: Tensor) -> Samples:
-        """Return copies of the samples with these numbers, [n], int64."""
+        """Return copies of the samples of a data set with these numbers, given as int64 [n]."""
         return Samples(self.x[indices], self.y[indices])
 
 
 class TrainSet(Protocol):
-    """The interface of training data: samples in memory, or windows of events that are cut anew in each epoch."""
+    """The interface of training samples: whole samples in memory, or windows of events cut anew in each epoch."""
 
     y: Tensor  # int64 [N], the class of each sample
 
     def __len__(self) -> int: ...
 
     def draw_order(self) -> Tensor:
-        """Draw the order of the samples in one epoch: all sample numbers, shuffled, int64 [N]."""
+        """Return the numbers of all samples of a data set, shuffled for one epoch, int64 [N]."""
         ...
 
     def pick(self, indices: Tensor) -> Samples:
-        """Return the samples with these numbers, [n], int64."""
+        """Return the training samples with these numbers, given as int64 [n]."""
         ...
 
 
@@ -74,7 +74,7 @@ def load_samples(
     cache: str | Path | None = None,
     quiet: bool = False,
 ) -> Samples:
-    """Read a split of a data set into memory; `limit` takes that many samples, spread evenly over it.
+    """Read a split of a data set into memory; `limit` selects that many samples, spread evenly over the split.
 
     title    the name of the progress bar; quiet: draws none
     cache    a folder that keeps the samples for the next run, if the part frames_cache is installed; x is then a memory
@@ -96,7 +96,7 @@ def load_samples(
 
 
 def spread_indices(dataset: Dataset, limit: int | None = None) -> list[int]:
-    """Return the sample numbers that a limit selects, spread evenly over a data set.
+    """Return `limit` sample numbers that are spread evenly over a data set.
 
     Raises PlifError if there are none.
     """
@@ -110,7 +110,7 @@ def spread_indices(dataset: Dataset, limit: int | None = None) -> list[int]:
 
 
 def split_per_class(y: Tensor, ratio: float = 0.85) -> tuple[Tensor, Tensor]:
-    """Split the samples of each class into a first part to train and a second part to validate (protocol B).
+    """Split each class's samples into a first part for training and a second part for validation (protocol B).
 
     The first part has ceil(ratio n) samples in the data set's order. y [N] are the labels. Returns the sample numbers
     of both parts, int64, in rising order.
@@ -133,7 +133,7 @@ def read_samples(
     shape: tuple[int, ...] | None = None,
     on_sample: Callable[[], object] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read samples into one array x [n, ...], uint8, int16 or float32, and labels y [n], int64.
+    """Read samples of a data set into one array x [n, ...], uint8, int16 or float32, and labels y [n], int64.
 
     shape        the shape of a sample, if others of the set were read before
     on_sample    called after each sample
@@ -165,12 +165,12 @@ def read_samples(
 
 
 def read_labels(dataset: Dataset, indices: Iterable[int]) -> np.ndarray:
-    """Return the classes of the samples with these numbers, [n], int64."""
+    """Return the class labels of the samples with these numbers in a data set, [n], int64."""
     return np.array([dataset.label(i) for i in indices], np.int64)
 
 
 def _is_exact(dtype: np.dtype, sample: np.ndarray) -> bool:
-    """Return whether an integer or float type represents every number of a sample exactly."""
+    """Return whether an integer or float type can store every number of a sample without rounding."""
     if dtype == np.float32:
         return True
     limits = np.iinfo(dtype)

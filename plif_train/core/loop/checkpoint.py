@@ -36,7 +36,7 @@ DTYPES = {
 
 
 def save(net: Network, path: str | Path, training: dict[str, Any] | None = None) -> None:
-    """Write a network as model.pt; `training` is the training record for its card.
+    """Write a network to a model.pt file, with a metadata card that contains the record `training`.
 
     Without `training` the network's record is kept. The state (membrane potentials) is not part of a model. Raises
     PlifError when the file cannot be written, and for a module that is no Network.
@@ -50,7 +50,7 @@ def save(net: Network, path: str | Path, training: dict[str, Any] | None = None)
 
 
 def load(path: str | Path, device: str = "cpu") -> Network:
-    """Load a network from model.pt, in eval mode and reset.
+    """Load a network from a model.pt file, in evaluation mode and with cleared membranes.
 
     Raises PlifError for a file that is no checkpoint, has code inside or another version, for layers or shapes that
     differ from its notation, and for numbers that are not finite.
@@ -60,13 +60,13 @@ def load(path: str | Path, device: str = "cpu") -> Network:
 
 
 def pack_checkpoint(net: Network, training: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the contents of a model.pt: the card as JSON text, and the weights by name, on the CPU."""
+    """Return the contents of a model.pt file: the metadata card as JSON text, and the weights by name, on the CPU."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     return {"card": cards.encode_card(make_card(net, training)), "weights": weights}
 
 
 def make_card(net: Network, training: dict[str, Any] | None = None) -> cards.Card:
-    """Make the model card of a network (the JSON in model.pt)."""
+    """Make the metadata card of a network, the JSON text that its model.pt contains."""
     meta = net.meta
     card: cards.Card = {
         "format": cards.MODEL_FORMAT,
@@ -95,12 +95,12 @@ def make_card(net: Network, training: dict[str, Any] | None = None) -> cards.Car
 
 
 def get_versions() -> dict[str, str]:
-    """Return the versions of plif and torch that a card records."""
+    """Return the versions of plif and torch that a model's metadata card records."""
     return {"plif": __version__, "torch": str(torch.__version__)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint file into a dict: the card as text, the weights, and any further entries.
+    """Read a checkpoint file into a dict: the metadata card as text, the weights, and any further entries.
 
     Raises PlifError with one line for any other file.
     """
@@ -111,7 +111,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def load_torch_file(path: str | Path, expected: str) -> Any:
-    """Load a file of torch.save that has tensors and plain values only.
+    """Load a file written by torch.save, if it has only tensors and plain values (no code).
 
     Raises EmbeddedCode if it has more, PlifError if there is no such file.
     """
@@ -120,7 +120,7 @@ def load_torch_file(path: str | Path, expected: str) -> Any:
 
 
 class _TensorBuilder:
-    """A builder of CPU tensors for the checkpoint reader; tensors with a common storage share it again."""
+    """A builder of CPU tensors for the checkpoint reader; tensors that shared memory when saved share it again."""
 
     def __init__(self) -> None:
         self.storages: dict[str, torch.UntypedStorage] = {}
@@ -141,7 +141,7 @@ class _TensorBuilder:
 
 
 def unpack_network(content: dict[str, Any], path: str | Path) -> Network:
-    """Build the network of a checkpoint that was read; `load` lists the errors."""
+    """Build the network of a checkpoint that was read from a model.pt; `load` lists the errors."""
     try:
         card = json.loads(content["card"])
     except PARSE_ERRORS:
@@ -162,7 +162,7 @@ def unpack_network(content: dict[str, Any], path: str | Path) -> Network:
 
 
 def _build_without_memory(card: cards.Card) -> Network:
-    """Build the network of a card on the meta device, without memory for its weights.
+    """Build the network that a metadata card describes on torch's meta device, without memory for weights.
 
     An untrusted card can therefore ask for weights of any size.
     """
@@ -186,7 +186,7 @@ def _build_without_memory(card: cards.Card) -> Network:
 
 
 def read_options(card: cards.Card, context: object = "") -> Options:
-    """Read the network options of a model's card.
+    """Read the network options from the metadata card of a model.
 
     Raises PlifError, after `context`, for an option that this version does not know or accept.
     """
@@ -229,7 +229,7 @@ def _describe_tensor(tensor: Tensor) -> str:
 
 
 def save_atomically(content: dict[str, Any], path: str | Path) -> None:
-    """Save a checkpoint next to its place and rename it, so that readers never see half a file.
+    """Save a checkpoint under a temporary name and rename it, so that readers never see half a file.
 
     Readers see the old file or the new one.
     """

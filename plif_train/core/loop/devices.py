@@ -18,24 +18,24 @@ from runtime.core.observers import find_observers
 
 @dataclass(frozen=True)
 class World:
-    """The group of processes that train one network, seen from one rank; here a single process."""
+    """The group of processes that train one network, seen from one rank (process); here a single process."""
 
     rank: int = 0
     size: int = 1
 
     def sum_gradients(self, tensors: Iterable[Tensor | None]) -> None:
-        """Replace each gradient tensor [...] by its sum over all ranks, in place, in one message."""
+        """Replace each gradient tensor [...] by its sum over all training processes, in place, in one message."""
 
     def sum_numbers(self, values: Sequence[float]) -> list[float]:
-        """Return numbers added up over all ranks, in float64."""
+        """Return numbers added up over all training processes, in float64."""
         return list(values)
 
     def broadcast_weights(self, net: nn.Module) -> None:
-        """Copy the weights and buffers of rank 0 to every rank."""
+        """Copy the network's weights and buffers from training process 0 to every other one."""
 
 
 def parse_devices(text: str) -> list[str]:
-    """Parse the text of --devices into the device of each rank.
+    """Parse the text of the option --devices into the torch device of each training process.
 
     Texts are "auto", "cpu", "cpu:2" (processes), "cuda", "1", "cuda:1", "0,1".
     """
@@ -56,7 +56,7 @@ def parse_devices(text: str) -> list[str]:
 
 
 def check_device(name: str) -> None:
-    """Refuse a GPU that does not exist, without using any.
+    """Refuse the name of a GPU that does not exist on this machine, without using any GPU.
 
     A use would take memory of each GPU in every process.
     """
@@ -82,7 +82,7 @@ def open_device(name: str) -> torch.device:
 
 @contextmanager
 def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
-    """Join the processes of a training; yield (World of this process, its device).
+    """Join the processes of a training as one group; yield (World of this process, its device).
 
     The part for several processes starts the other ones.
     """

@@ -22,7 +22,7 @@ Augment = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Score:
-    """The result of an evaluation: accuracy and firing rates, both 0..1.
+    """The result of an evaluation of a network: accuracy and firing rates, both 0..1.
 
     Rates are the share of neurons and time-steps that fired, by layer.
     """
@@ -63,7 +63,7 @@ def evaluate(
 
 
 def decide_classes(net: Network, y: Tensor) -> Tensor:
-    """Return the decided class of each sample, [B], int64, from outputs y [T, B, classes], float32.
+    """Return the class that a network decides for each sample, [B], int64, from outputs y [T, B, classes].
 
     Votes are added up as whole numbers; without a vote layer the sums are float64. Ties go to the lowest class.
     """
@@ -75,7 +75,7 @@ def decide_classes(net: Network, y: Tensor) -> Tensor:
 def make_batch(
     samples: Samples, device: str, augment: Augment | None, prepare: Augment | None
 ) -> tuple[Tensor, Tensor]:
-    """Make a batch on the device: x [T, B, C, H, W] (static: [B, C, H, W]), float32, and y [B], int64.
+    """Make a batch of samples on the device: x [T, B, C, H, W] (static: [B, C, H, W]) and labels y [B].
 
     Labels of steps are y [T, B].
     """

@@ -27,7 +27,7 @@ from runtime.core.parts import find_parts, load_from_parts
 
 
 class Hook:
-    """Base class of a training hook: a method that a subclass leaves out does nothing.
+    """Base class of a training hook, whose methods are called during a training; each does nothing by default.
 
     begin                 before any data are read: refuses impossible settings with PlifError, or changes the network
     start                 once the network is on the device of the training
@@ -49,7 +49,7 @@ class Hook:
 
 
 def create_hooks(net: Network, recipe: Recipe) -> list[Hook]:
-    """Create the hooks that the keys of a recipe switch on."""
+    """Create the training hooks that the keys of a recipe switch on."""
     hooks: list[Hook] = []
     for part in find_parts("hooks").values():
         if (
@@ -100,8 +100,8 @@ class TrainingState:
     best: dict[str, Any] = field(default_factory=lambda: {"accuracy": -1.0, "epoch": 0})
 
 
-class TrainingCourse:
-    """Base class of a recorder of a training: it keeps more than the best epoch, such as logs.
+class TrainingRecorder:
+    """Base class of a recorder of a training, which writes files of its progress, such as a log.
 
     Its part has HEARS = ("course",) in its part.py, and `hear` in course.py. A method that a subclass leaves out does
     nothing.
@@ -131,7 +131,7 @@ class TrainingCourse:
     def close(self) -> None: ...
 
 
-def open_courses(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:
+def open_recorders(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingRecorder]:
     """Open the recorders of a training, which write its log and its resume file.
 
     Raises PlifError if they cannot write next to `out`, or would replace another file there.
@@ -150,20 +150,20 @@ def open_courses(out: Path, resume: bool, overwrite: bool, tensorboard: bool) ->
 
 
 class TrainingData:
-    """Base class of training data that a part supplies in place of the samples of one set.
+    """Base class of training data that a plug-in part supplies in place of one data set's samples.
 
     The part has HEARS = ("data",) in its part.py, and `create_training_data` in mixture.py.
     """
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse a recipe that cannot train on this data."""
+        """Refuse a recipe that cannot train on this training data."""
 
     def framing(self, net: Network) -> Framing:
-        """Return the framing (events to frames) of the test split."""
+        """Return the framing (how events become frames) of the test split of the training data."""
         raise NotImplementedError
 
     def labels(self, net: Network, limit: int | None) -> list[int]:
-        """Return the classes of the samples that `load` reads, without reading them."""
+        """Return the class labels of the training samples that `load` would read, without reading them."""
         raise NotImplementedError
 
     def load(self, net: Network, limit: int | None, quiet: bool) -> tuple[TrainSet, list[EventOutcome]]:
@@ -175,7 +175,7 @@ class TrainingData:
 
 
 def find_training_data(data: Sequence[str], recipe: Recipe) -> TrainingData | None:
-    """Find the part that supplies training data for these data sets; None stands for the samples of one set.
+    """Find the plug-in part that supplies training data for these data sets; None for one set's own samples.
 
     Raises PlifError for several sets if no part joins them.
     """
@@ -205,7 +205,7 @@ def find_augmentation(text: str, data: str) -> Augment | None:
 
 
 def oriented_framing(net: Network) -> Framing | None:
-    """Return the framing (events to frames) of a network with the orientation of its training data.
+    """Return a network's framing (how events become frames) with the orientation of its training data.
 
     The orientation is the `view` of its card, so the card asks for this framing, too.
     """
@@ -214,7 +214,7 @@ def oriented_framing(net: Network) -> Framing | None:
 
 @contextmanager
 def use_master_weights(hooks: Sequence[Hook]) -> Iterator[None]:
-    """Give the optimiser, or a resume file, the float32 master weights of all hooks for a block."""
+    """Put the float32 master weights of all hooks into the network for a block, such as an optimiser step."""
     with ExitStack() as stack:
         for hook in hooks:
             stack.enter_context(hook.use_master_weights())

@@ -15,12 +15,12 @@ from plif_train.core.loop.devices import World, open_device
 from plif_train.core.loop.evaluate import Augment
 from plif_train.core.loop.hooks import (
     Epoch,
-    TrainingCourse,
+    TrainingRecorder,
     TrainingState,
     create_hooks,
     find_augmentation,
     find_training_data,
-    open_courses,
+    open_recorders,
     oriented_framing,
 )
 from plif_train.core.loop.training import count_samples, train
@@ -42,7 +42,7 @@ MEASURED_RECORDINGS = 64  # recordings of a set that are read a second time, for
 
 @dataclass
 class TrainingJob:
-    """A training job: a recipe, and the options that are no part of one.
+    """A training job: a recipe, and the options outside it, such as files and devices.
 
     options      where the data lie, where the model goes, whether it resumes; the first data set is also the test
     augment      a function in place of the recipe's augmentation
@@ -56,7 +56,7 @@ class TrainingJob:
     on_epoch: Callable[[Epoch], None] | None = None  # instead of a line on stderr
     command: str = ""
     started: bool = field(default=False, init=False)
-    courses: list[TrainingCourse] = field(default_factory=list, init=False)  # from `check` on
+    courses: list[TrainingRecorder] = field(default_factory=list, init=False)  # from `check` on
 
     def __post_init__(self) -> None:
         self.data, self.out, self.start = self.options.data, self.options.out, self.options.start
@@ -86,7 +86,7 @@ class TrainingJob:
                 self._network()
         if self.part_data:
             self.part_data.check(self.recipe)
-        self.courses = open_courses(self.out, self.options.resume, self.options.overwrite, self.options.tensorboard)
+        self.courses = open_recorders(self.out, self.options.resume, self.options.overwrite, self.options.tensorboard)
         if self.start is not None and self.out.exists() and self.out.samefile(self.start):
             raise PlifError(f"--out {self.out}: is the file that --from begins with; give another place")
 
@@ -102,7 +102,7 @@ class TrainingJob:
         return net
 
     def run(self, world: World, device: str) -> dict[str, object]:
-        """Train the network as one rank and return the training record."""
+        """Run a training job in this process (one of several, perhaps) and return the training record."""
         recipe = replace(self.recipe, device=device)
         open_device(device)
         torch.manual_seed(recipe.seed)
@@ -153,7 +153,7 @@ class TrainingJob:
         )  # fmt: skip
 
     def _open_data(self, net: Network, normalisation: dict[str, list[float]] | None) -> dict[str, Dataset]:
-        """Open the training and the test split, with the network's classes in the order of the training split."""
+        """Open the training and the test split of a training job, with classes ordered as in the training split."""
         datasets = {}
         for split in self.limits:
             dataset = open_dataset(
@@ -226,7 +226,7 @@ def _format_epoch(epoch: Epoch, epochs: int) -> str:
 
 
 def read_simulation_note(data: str, *more_data: str) -> dict[str, str]:
-    """Return the card's note on a data set that plif simulated.
+    """Return the note for a model's card that its data set was simulated by plif.
 
     Recordings of such a set are not real. The note is empty if one of several sets is real.
     """
@@ -245,7 +245,7 @@ def read_simulation_note(data: str, *more_data: str) -> dict[str, str]:
 
 
 def _measure_recordings(dataset: Dataset, limit: int, shape: tuple[int, int, int]) -> dict[str, object] | None:
-    """Measure statistics of the recordings of a split for the card; None for images.
+    """Measure statistics of a split's recordings for the model's card; None for images.
 
     MEASURED_RECORDINGS of them are read.
     """
@@ -257,7 +257,7 @@ def _measure_recordings(dataset: Dataset, limit: int, shape: tuple[int, int, int
 
 
 def make_start_note(start: Path) -> dict[str, str]:
-    """Return the card's note on the weights that a training began with.
+    """Return the note for a model's card on the weights that its training began with.
 
     It has the file's name and its SHA-256, because names repeat.
     """
@@ -265,7 +265,7 @@ def make_start_note(start: Path) -> dict[str, str]:
 
 
 def make_origin_note(*datasets: Dataset) -> dict[str, str]:
-    """Return the card's note on images that are JPEG copies of the original ones, or {}."""
+    """Return the note for a model's card that its images are JPEG copies of the original ones, or {}."""
     paths = (str(dataset.path(i)).lower() for dataset in datasets for i in range(len(dataset)))
     return {"origin": "copies as JPEG"} if any(path.endswith((".jpg", ".jpeg")) for path in paths) else {}
 

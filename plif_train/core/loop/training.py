@@ -7,7 +7,7 @@ Protocol A trains on the whole training split and keeps the epoch with the best 
 as the published numbers do. Protocol C keeps the last epoch. Protocol B holds back 15 % of each class and keeps the
 epoch with the best accuracy on them. It reads the test set once, at the end, for the epoch that it kept.
 
-`model.pt` is the best epoch so far; a part keeps the last one, for --resume, and the course (TrainingCourse in
+`model.pt` is the best epoch so far; a part keeps the last one, for --resume, and the course (TrainingRecorder in
 hooks.py). Each epoch seeds torch's generator from (seed, epoch), so a run that was interrupted and resumed equals an
 uninterrupted one, bit for bit where the device's kernels are deterministic (they are on a CPU).
 """
@@ -27,7 +27,7 @@ from plif_train.core.data.sets import Samples, TrainSet, split_per_class
 from plif_train.core.loop import checkpoint
 from plif_train.core.loop.devices import World, open_device, parse_devices
 from plif_train.core.loop.evaluate import Augment, Score, evaluate, make_batch
-from plif_train.core.loop.hooks import Epoch, Hook, TrainingState, create_hooks, open_courses, use_master_weights
+from plif_train.core.loop.hooks import Epoch, Hook, TrainingState, create_hooks, open_recorders, use_master_weights
 from plif_train.core.network.losses import LOSSES, count_correct
 from plif_train.core.network.network import Network
 from plif_train.core.recipe import Recipe
@@ -53,7 +53,7 @@ def train(
     tensorboard: bool = False,
     world: World | None = None,
 ) -> dict[str, Any]:
-    """Train `net` in place, write `out` (best epoch) and the files next to it, and return the training record.
+    """Train `net` in place, write its best epoch to `out`, and logs next to it; return the training record.
 
     about        goes into the record (data set, command). On resume it must be equal, as must the numbers of samples
                  and the recipe, except for epochs, t_max (None is the earlier one), patience, device and compile
@@ -74,7 +74,7 @@ def train(
     recipe = replace(recipe, device=parse_devices(recipe.device)[0])
     device = open_device(recipe.device)
     samples = count_samples(recipe, train_set.y, len(test_set), world)
-    courses = open_courses(out, resume, overwrite, tensorboard)
+    courses = open_recorders(out, resume, overwrite, tensorboard)
     # Protocol B must not see the test set before its choice is made.
     judging_set = test_set
     if recipe.protocol == "B":
@@ -152,7 +152,7 @@ def train(
 
 
 def count_samples(recipe: Recipe, labels: Tensor, test_samples: int, world: World) -> dict[str, int]:
-    """Count the samples to train on, to hold back and to test on, from the labels [N] of the training split.
+    """Count the samples, with labels [N], to train on, to hold back for validation and to test on.
 
     Raises PlifError for a loss that does not exist, if protocol B can hold back no sample, or if a batch has no part
     for each process.
@@ -176,7 +176,7 @@ def count_samples(recipe: Recipe, labels: Tensor, test_samples: int, world: Worl
 
 @dataclass(kw_only=True)
 class _Loop(TrainingState):
-    """The state and the settings that all epochs of a training share."""
+    """The state and the settings that all epochs of a training loop share."""
 
     augment: Augment | None
     prepare: Augment | None
@@ -193,7 +193,7 @@ class _Loop(TrainingState):
             hook.start()
 
     def run_epoch(self, samples: TrainSet, epoch: int) -> tuple[float, float]:
-        """Train one epoch on the shuffled samples; return (mean loss, training accuracy) over all ranks."""
+        """Train one epoch on the shuffled samples; return (mean loss, training accuracy) over all processes."""
         net, recipe, world = self.net, self.recipe, self.world
         kind, dtype = torch.device(recipe.device).type, PRECISIONS[recipe.precision]
         for group in self.optimizer.param_groups:
@@ -244,7 +244,7 @@ class _Loop(TrainingState):
         return evaluate(self.net, samples, self.recipe, prepare=self.prepare, world=self.world)
 
     def test_best(self, test_set: Samples, out: Path, record: dict[str, Any]) -> dict[str, Any]:
-        """Evaluate the best epoch of protocol B on the test set, once; return its record.
+        """Evaluate the best epoch on the test set once, after a training with a validation split; return its record.
 
         The record is also written to `out`.
         """

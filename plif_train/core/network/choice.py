@@ -24,7 +24,7 @@ NEURON_SETTINGS = {
 
 
 def network_overrides(recipe: Recipe, data: str, start: object = None) -> dict[str, Any]:
-    """Return the keywords of `build` that the network keys of a recipe set.
+    """Return the keyword arguments for `build`, the network builder, that a recipe's network keys set.
 
     With `start` they are the keywords of start_from. Raises PlifError for a key that does not apply to this network:
     a notation string states itself the properties that are keys of a preset.
@@ -70,7 +70,7 @@ def parse_neuron(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def build_for_dataset(network: str, data: str, overrides: dict[str, Any]) -> Network:
-    """Build the network of a recipe for a data set.
+    """Build the network that a recipe names, sized for a data set.
 
     A notation string takes its input from the data set, and T and framing from the preset of the set.
     """

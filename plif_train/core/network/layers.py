@@ -24,7 +24,7 @@ MODES = ("per-step", "joint", "frozen")
 
 
 def faster_layer(layer: type[nn.Module]) -> type[nn.Module]:
-    """Return the faster training layer that a part offers for a layer class of PyTorch.
+    """Return the faster training version of a PyTorch layer class, if an installed plug-in part has one.
 
     Without such a part it is the class itself.
     """
@@ -32,7 +32,7 @@ def faster_layer(layer: type[nn.Module]) -> type[nn.Module]:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation of one time-step [N, C, H, W], or of a sequence [T, B, C, H, W]; float32.
+    """A batch normalisation layer for one time-step [N, C, H, W], or for a sequence [T, B, C, H, W]; float32.
 
     It extends nn.BatchNorm2d; `mode` is one of MODES.
     """
@@ -40,20 +40,20 @@ class BatchNorm(nn.BatchNorm2d):
     mode = "joint"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise one time-step [N, C, H, W] and return the same shape."""
+        """Apply batch normalisation to one time-step [N, C, H, W] and return the same shape."""
         if self.mode == "frozen":
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
         return super().forward(x)
 
     def forward_sequence(self, x_seq: Tensor) -> Tensor:
-        """Normalise a sequence [T, B, C, H, W] with the statistics of `mode` and return the same shape."""
+        """Normalise a sequence [T, B, C, H, W], with batch statistics per step or joint, as `mode` says."""
         if self.mode != "per-step" or not self.training or len(x_seq) == 1:
             return self(x_seq.flatten(0, 1)).unflatten(0, x_seq.shape[:2])
         return PER_STEP(self, x_seq) if PER_STEP else torch.stack([self(x) for x in x_seq])
 
 
 class SequenceDropout(nn.Module):
-    """Dropout with one mask for all time-steps, drawn at the first step after reset().
+    """A dropout layer that keeps one random mask for all time-steps, drawn at the first step after reset().
 
     In eval mode it is the identity.
     """
@@ -81,7 +81,7 @@ class SequenceDropout(nn.Module):
 
 
 class Vote(nn.Module):
-    """The readout layer of the paper: the mean of every `voters` neighbouring neurons is one class output."""
+    """The readout layer of the PLIF paper: the mean of every `voters` neighbouring neurons is one class output."""
 
     def __init__(self, voters: int) -> None:
         super().__init__()

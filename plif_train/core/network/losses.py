@@ -21,13 +21,13 @@ BY_STEP = ("step-mse", "step-ce")  # each step may have a label
 
 
 def rate_mse(y: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean squared error of firing rates: y [T, B, classes] against labels [B], int64."""
+    """Return the mean squared error between firing rates and labels [B]; rates are the mean of y [T, B, classes]."""
     rate = y.mean(0)
     return F.mse_loss(rate, F.one_hot(labels, rate.shape[1]).to(rate))
 
 
 def count_correct(y: Tensor, labels: Tensor) -> tuple[int, int]:
-    """Count (correct answers, samples with a class) of y [T, B, classes] for labels [B] or [T, B].
+    """Count (correct answers, labelled samples) for outputs y [T, B, classes] and labels [B] or [T, B].
 
     Only steps with a class count.
     """

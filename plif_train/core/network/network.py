@@ -26,7 +26,7 @@ from runtime.core.model import notation as nt
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a network that its notation string cannot express; the "options" of a model's card.
+    """Options of a network that its architecture string cannot express; the "options" of a model's card.
 
     bias            False (the authors' networks), True, or "fc" (fully connected layers only, as in SpikingJelly)
     v_threshold     firing threshold
@@ -74,7 +74,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Meta:
-    """Metadata of a network for its card: input kind and shape, T, classes in output order, framing."""
+    """Facts about a network for its metadata card: input kind and shape, T, class names in output order, framing."""
 
     kind: str  # "events" or "static"
     shape: tuple[int, int, int]  # (C, H, W)
@@ -99,7 +99,7 @@ class Meta:
 
 
 def layer_of_neuron(neuron_name: str) -> str:
-    """Return the layer name under which a neuron module is reported: conv1_neuron -> conv1.
+    """Return the layer name under which a neuron module's results are reported: conv1_neuron -> conv1.
 
     A second neuron of a layer keeps its number: conv1_neuron2 -> conv1_2.
     """
@@ -108,7 +108,7 @@ def layer_of_neuron(neuron_name: str) -> str:
 
 
 class Network(nn.Module):
-    """A spiking network as a torch module, with a state from one `reset()` to the next.
+    """A spiking network as a torch module; its membranes keep their state from one `reset()` to the next.
 
     `plif_train.build` makes the usual ones.
 
@@ -148,7 +148,7 @@ class Network(nn.Module):
 
     @property
     def bn(self) -> str:
-        """The statistics of batch normalisation in training: "per-step", "joint" or "frozen".
+        """The kind of batch normalisation statistics in training: "per-step", "joint" or "frozen".
 
         plif_train.core.network.layers explains them.
         """
@@ -179,7 +179,7 @@ class Network(nn.Module):
         return self.meta.normalisation
 
     def forward(self, x: Tensor, T: int | None = None) -> Tensor:
-        """Run a sequence x [T, B, C, H, W], or static images x [B, C, H, W] for T steps -> y [T, B, classes].
+        """Run a network on a sequence x [T, B, C, H, W], or on images [B, C, H, W] for T steps -> y [T, B, classes].
 
         All are float32. The call starts from the present state and leaves the new one, so chunks chain; call reset()
         between samples.
@@ -205,7 +205,7 @@ class Network(nn.Module):
         return x.expand(steps, *x.shape[1:])
 
     def step(self, x: Tensor) -> Tensor:
-        """Run one time-step: x [B, C, H, W] -> y [B, classes]; float32."""
+        """Run one time-step of a network: x [B, C, H, W] -> outputs y [B, classes]; float32."""
         self._check(x, "B, C, H, W")
         for named in self.named_layers:
             x = self._run_layer(named, x)
@@ -240,7 +240,7 @@ class Network(nn.Module):
 
     @contextmanager
     def watch_spikes(self, watch: Callable[[str, Tensor], None] | None, training: bool = False) -> Iterator[None]:
-        """Run a block in training or eval mode while `watch(layer, spikes)` gets the spikes of every layer.
+        """Call `watch(layer, spikes)` with the spikes of every layer of a network while a block runs.
 
         Spikes are [T, B, ...] or [B, ...]. The network is reset at both ends; afterwards mode and `watch` are what
         they were.
@@ -257,7 +257,7 @@ class Network(nn.Module):
             self.watch = saved[1]
 
     def neurons(self) -> dict[str, Neuron]:
-        """Return the neuron layers in forward order, by layer name (conv1, fc1, ...)."""
+        """Return the neuron layers of a network in forward order, by layer name (conv1, fc1, ...)."""
         by_name = {}
         for named in self.named_layers:
             module = self.get_submodule(named.name)
@@ -266,20 +266,20 @@ class Network(nn.Module):
         return by_name
 
     def reset(self) -> None:
-        """Clear every membrane potential and dropout mask, so that the next call begins a new sample."""
+        """Clear every membrane potential and dropout mask of a network, so that a new sample begins."""
         for module in self.children():
             if isinstance(module, (Neuron, SequenceDropout)):
                 module.reset()
 
     def state(self) -> dict[str, Tensor]:
-        """Return the membrane potentials [B, ...] by layer name, float32.
+        """Return the membrane potentials [B, ...] of a network by layer name, float32.
 
         The dict is empty between reset() and the first step.
         """
         return {name: neuron.v.detach().clone() for name, neuron in self.neurons().items() if neuron.v is not None}
 
     def set_state(self, state: Mapping[str, Tensor]) -> None:
-        """Restore membrane potentials [B, ...] by layer name, as state() returned them; {} is a reset.
+        """Restore a network's membrane potentials [B, ...] by layer name, as state() returned them; {} is a reset.
 
         The potentials are copied. Raises PlifError for other layers or other shapes.
         """

@@ -35,7 +35,7 @@ NeuronHistory = list[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 class _Fire(torch.autograd.Function):
-    """The step function in forward, with a surrogate gradient in backward."""
+    """The autograd function of spiking: a step function in forward, a surrogate gradient in backward."""
 
     @staticmethod
     def forward(ctx: Any, h: Tensor, v_threshold: float, surrogate: str) -> Tensor:
@@ -50,7 +50,7 @@ class _Fire(torch.autograd.Function):
 
 
 def fire(h: Tensor, v_threshold: float, surrogate: str = "atan") -> Tensor:
-    """Return spikes 0.0 or 1.0 for charged potentials h [...], of the same shape and type.
+    """Return the spikes (0.0 or 1.0) of neurons with charged potentials h [...], of the same shape and type.
 
     The surrogate is their gradient.
     """
@@ -113,7 +113,7 @@ class Neuron(nn.Module):
         self.register_buffer("v", None, persistent=False)
 
     def alpha(self) -> Tensor | None:
-        """Return 1/tau of the neurons in float32, detached: 0-dimensional or [C]; None for IF.
+        """Return 1/tau (the leak) of a neuron layer, float32, detached: 0-dimensional or [C]; None for IF.
 
         Exported files hold exactly this number.
         """
@@ -124,18 +124,18 @@ class Neuron(nn.Module):
         return self.w.detach().float().sigmoid()
 
     def tau(self) -> float | list[float]:
-        """Return the membrane time constant in time-steps, a number or one per channel; infinite for IF."""
+        """Return the membrane time constant tau of a neuron layer in time-steps, [C] or one; infinite for IF."""
         alpha = self.alpha()
         if alpha is None:
             return math.inf
         return (1.0 / alpha.double()).tolist()
 
     def reset(self) -> None:
-        """Clear the membrane state: the next step starts at v_reset (soft reset: 0), for any batch size."""
+        """Clear the membrane state of a neuron layer: the next step starts at v_reset (soft reset: 0)."""
         self.v = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run one time-step of the neurons: current x [B, ...] -> spikes 0.0 or 1.0, [B, ...].
+        """Run one time-step of a neuron layer: current x [B, ...] -> spikes 0.0 or 1.0, [B, ...].
 
         Spikes have the type of the membrane.
         """
@@ -145,7 +145,7 @@ class Neuron(nn.Module):
         return s
 
     def forward_sequence(self, x_seq: Tensor, T: int | None = None, pools: bool = False) -> Tensor:
-        """Run T time-steps of the neurons: current [T, B, ...] -> spikes [T, B, ...], of its type.
+        """Run T time-steps of a neuron layer: current [T, B, ...] -> spikes [T, B, ...], of its type.
 
         The result equals T calls of forward, bit for bit.
 

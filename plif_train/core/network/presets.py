@@ -22,7 +22,7 @@ from runtime.core.model.notation import name_layers, parse_notation
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset: a network of the paper with its input, time-steps and classes.
+    """A preset: a network of the PLIF paper with its input, time-steps and classes.
 
     `paper` has the fields that differ in Table S1.
     """
@@ -42,7 +42,7 @@ class Preset:
         neuron: str = "PLIF",
         pool: str = "MP",
     ) -> str:
-        """Return the notation string of a preset; arguments that are None take the preset's size."""
+        """Return the architecture string of a preset network; arguments that are None take the preset's size."""
         differs = (self.paper or {}) if paper else {}
         return str(differs.get("template", self.template)).format(
             channels=channels or self.channels,
@@ -55,7 +55,7 @@ class Preset:
 
 
 def _load_presets() -> dict[str, Preset]:
-    """Load the networks of the paper (presets) from presets.json.
+    """Load the networks of the PLIF paper (presets) from presets.json.
 
     CIFAR10-DVS is rotated, as the authors' loader rotated its pictures (x = 127 - x): weights fit one orientation
     only.
@@ -75,7 +75,7 @@ _OPTIONS = tuple(field.name for field in fields(Options))
 
 
 def build(network: str, **overrides: Any) -> Network:
-    """Build a new spiking network from a preset's name or a notation string, in training mode.
+    """Build a new spiking network from a preset's name or an architecture string, in training mode.
 
     The weights are default-initialised.
 
@@ -113,7 +113,7 @@ def build(network: str, **overrides: Any) -> Network:
 
 
 def _update_meta(meta: Meta, changes: dict[str, Any]) -> Meta:
-    """Return the metadata of a network with new fields; refuse a framing and a T that disagree.
+    """Return the metadata of a network with new fields; refuse an event framing that disagrees with T.
 
     If only one of framing and T is set, the other follows it.
     """

@@ -41,5 +41,5 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def surrogate_slope_(name: str, u: Tensor) -> Tensor:
-    """Compute the surrogate gradient ds/dh at u = h - v_threshold [...] in place and return it."""
+    """Replace u = h - v_threshold [...] in place by the surrogate gradient ds/dh, and return it."""
     return SURROGATES[name](u, WIDTHS[name])

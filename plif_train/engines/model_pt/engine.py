@@ -24,7 +24,7 @@ from runtime.native import wrap_flushing
 
 
 class TorchEngine(Engine):
-    """The engine that runs a model.pt in PyTorch: single steps, evaluation mode, float32.
+    """The engine that runs a model.pt in PyTorch: single time-steps, evaluation mode, float32.
 
     `card` is the model's, with states and output added as in an artifact's card.
     """
@@ -64,7 +64,7 @@ class TorchEngine(Engine):
             self.net.watch = self._count
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """Return a function that runs one step on fixed float32 buffers.
+        """Return a function that runs one time-step of a model in PyTorch on fixed float32 buffers.
 
         x [B, C, H, W], membranes v [B, ...] -> y [B, classes], v_next [B, ...]; rates [B].
         """

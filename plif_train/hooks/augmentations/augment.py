@@ -68,7 +68,7 @@ def random_crop_flip(x: Tensor, padding: int = 4) -> Tensor:
 def random_shift_drop(
     x: Tensor, shift: int = 8, drop: float = 0.5, noise: float = 0.012, keep: float = 0.7, thicken: float = 0.6
 ) -> Tensor:
-    """Crop in time, shift, thicken and thin out recordings x [B, T, C, H, W] of event counts at random.
+    """Augment recordings x [B, T, C, H, W] of event counts at random: crop in time, shift, thicken and thin out.
 
     Returns [B, keep * T, C, H, W] of the same type; any type is accepted.
 

@@ -34,7 +34,7 @@ from runtime.core.model import notation as nt
 
 
 def start_from(path: str | Path, data: str, overrides: dict[str, Any]) -> tuple[Network, list[str]]:
-    """Build the network of a model.pt for a data set; return it with notes on everything that changed.
+    """Build a network for a data set with the weights of another model.pt; return it with notes on what changed.
 
     overrides    T, framing, dropout, tau ("channel": each has at first its layer's), and "network", the notation of a
                  wider one
@@ -103,7 +103,7 @@ def _convert_decay(alpha: Any, ratio: float) -> Any:
 
 
 def _resize_readout(notation: str, before: int, after: int, path: str) -> str:
-    """Return a network notation with a readout for another number of classes.
+    """Return a network's architecture string with its readout (last layer) sized for another number of classes.
 
     The last FC has voters x classes features.
     """
@@ -118,7 +118,7 @@ def _resize_readout(notation: str, before: int, after: int, path: str) -> str:
 
 
 def _expand_w(w: Tensor, target: Tensor, context: str) -> Tensor:
-    """Expand the learned w of a neuron layer (its tau) to one value per channel; refuse the reverse."""
+    """Expand a neuron layer's learned w (tau = 1 / sigmoid(w)) to one value per channel; refuse the reverse."""
     if w.dim() > target.dim():
         raise PlifError(f"{context} has one tau a channel, which cannot become one a layer; leave tau=layer out")
     return w.expand(target.shape)
@@ -129,7 +129,7 @@ NOISE = 0.05
 
 @torch.no_grad()
 def widen(narrow: Network, wide: Network, noise: float = NOISE) -> None:
-    """Set the weights of the network `wide` so that it computes the same as the network `narrow`.
+    """Set the weights of a wider network so that it computes the same as a narrower one.
 
     Both have the same layers, and `wide` has as many channels or more. Raises PlifError when the layers differ in
     more than their width, or one is narrower.

@@ -29,7 +29,7 @@ HOOK = BiasLimit
 
 
 def check_bias_limit(net: Network, limit: float) -> None:
-    """Refuse a bias limit if the network would fire in silence in spite of it."""
+    """Refuse a bias limit so high that biases alone, without any input, could make neurons fire."""
     options = net.options
     if not options.decay_input:
         raise PlifError(
@@ -42,7 +42,7 @@ def check_bias_limit(net: Network, limit: float) -> None:
 
 @torch.no_grad()
 def limit_biases(net: Network, limit: float) -> None:
-    """Lower beta of every batch normalisation, in place, so that its folded bias is at most the limit."""
+    """Lower beta of every batch normalisation, in place, so that the bias folded from it is within the limit."""
     for module in net.modules():
         if isinstance(module, BatchNorm) and module.running_mean is not None and module.running_var is not None:
             sigma = (module.running_var + module.eps).sqrt()

@@ -20,7 +20,7 @@ HOOK = FrozenLayers
 
 
 def freeze_layers(net: Network, names: str) -> None:
-    """Freeze the named layers (conv1,conv2) with their batch normalisation and neurons: no gradients any more.
+    """Freeze the named layers (conv1,conv2), with their batch normalisation and neurons: training skips them.
 
     Raises PlifError for an unknown name, and if no layer remains to train.
     """

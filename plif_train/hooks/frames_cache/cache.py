@@ -38,7 +38,7 @@ PIECE = 64  # samples a part: what a stop can lose
 def load_cached(
     dataset: Dataset, indices: Sequence[int], root: Path, progress: Callable[[int, int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples from the cache: x [n, ...], a copy-on-write memory map, and labels y [n], int64.
+    """Return a data set's samples from the cache on disk: x [n, ...], a memory map, and labels y [n], int64.
 
     Samples that are not in the cache are read first.
 
@@ -64,7 +64,7 @@ def load_cached(
 
 
 def _describe_contents(dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
-    """Return all properties of a data set that change a sample; the key of the cache is their hash."""
+    """Return all properties of a data set that change a sample; the hash of these is the cache's key."""
     paths = [dataset.path(i) for i in indices]
     # A folder may move and keep its content, so its name is left out; a name that is no file counts in full.
     start = len(os.path.commonpath(paths)) if len(paths) > 1 else 0
@@ -114,7 +114,7 @@ def _write_cache(dataset: Dataset, indices: Sequence[int], folder: Path, progres
 
 
 def _open_cache(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Open a finished cache: samples x and labels y, or None if it is incomplete.
+    """Open a finished cache of a data set: samples x and labels y, or None if it is incomplete.
 
     An incomplete cache is made again.
     """
@@ -127,7 +127,7 @@ def _open_cache(folder: Path, n: int) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _write_array(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype, shape: tuple[int, ...]) -> None:
-    """Write an array as an .npy file, part by part.
+    """Write an array that arrives in pieces to an .npy file, piece by piece.
 
     Raises PlifError if the disk is full or read-only. (Through a memory map of a file with holes a full disk is a bus
     error, and np.save forgets the reason.)
@@ -141,7 +141,7 @@ def _write_array(path: Path, parts: Iterable[np.ndarray], dtype: np.dtype, shape
 
 @contextmanager
 def _open_replacement(path: Path) -> Iterator[IO[bytes]]:
-    """Open a new file next to `path` that takes its place when it is complete."""
+    """Open a new temporary file that replaces the file at `path` when it is complete."""
     try:
         with atomic_write(path) as (temporary_path,), open(temporary_path, "wb") as file:
             yield file
@@ -151,7 +151,7 @@ def _open_replacement(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Create a folder if necessary and lock it for one process at a time.
+    """Create a folder if necessary and hold a lock on it, so that one process at a time uses the folder.
 
     The kernel frees the lock when that process ends, however it ends.
     """
@@ -168,5 +168,5 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def find_widest_type(types: Iterable[np.dtype]) -> np.dtype[Any]:
-    """Return the widest of several array types: it represents the values of all of them."""
+    """Return the widest of several array types, which can represent the values of all of them."""
     return np.dtype(TYPES[max(TYPES.index(dtype.type) for dtype in types)])

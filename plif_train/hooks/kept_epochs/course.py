@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plif_train.core.loop.hooks import TrainingCourse
+from plif_train.core.loop.hooks import TrainingRecorder
 from plif_train.hooks.kept_epochs.log import TrainingLog
 from plif_train.hooks.kept_epochs.resume import ResumeFile, check_output_files
 
 
-def hear(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingCourse]:
-    """Return the recorders of a training: the resume file and the log."""
+def hear(out: Path, resume: bool, overwrite: bool, tensorboard: bool) -> list[TrainingRecorder]:
+    """Return the recorders that a training which begins is to use: the resume file and the log."""
     check_output_files(out, resume, overwrite)
     return [ResumeFile(out, resume), TrainingLog(out, tensorboard)]

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from plif_train.core.loop.hooks import Epoch, TrainingCourse, TrainingState
+from plif_train.core.loop.hooks import Epoch, TrainingRecorder, TrainingState
 from plif_train.core.network.network import Network, layer_of_neuron
 from plif_train.hooks.kept_epochs.recorded import read_recorded_recipe
 from runtime.core.base.errors import MissingExtra, PlifError
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 def make_epoch_row(epoch: Epoch) -> Row:
-    """Make the row of model.csv for an epoch: column -> number, "" if there is none."""
+    """Make the row of the training log model.csv for an epoch: column -> number, "" if there is none."""
     row: Row = {name: vars(epoch)[name] for name in EPOCHS}
     row |= {"seconds": round(epoch.seconds, 3), "processes": epoch.processes}
     row |= {f"rate:{layer}": rate for layer, rate in epoch.firing_rates.items()}
@@ -46,14 +46,14 @@ def make_epoch_row(epoch: Epoch) -> Row:
     return {name: "" if value is None else value for name, value in row.items()}
 
 
-class TrainingLog(TrainingCourse):
+class TrainingLog(TrainingRecorder):
     """The recorder of a training that writes its log files next to `out` (model.pt)."""
 
     def __init__(self, out: Path, tensorboard: bool = False) -> None:
         self.out, self.tensorboard = out, tensorboard
 
     def begin(self, state: TrainingState) -> None:
-        """Load the log rows of an earlier run, or note the weights before the first epoch.
+        """Load the rows of an interrupted training's log, or log the weights before the first epoch.
 
         They are written with the first epoch; until then the files of an earlier run stay.
         """
@@ -88,7 +88,7 @@ class TrainingLog(TrainingCourse):
 
 
 def make_weight_rows(net: Network, epoch: int) -> list[Row]:
-    """Return the distribution of W/tau of each fully connected layer, as rows of model.weights.csv."""
+    """Return the distribution of W/tau of each fully connected layer, as rows of the log model.weights.csv."""
     rows: list[Row] = []
     for layer, w in effective_weights(net).items():
         low, high = float(w.min()), float(w.max())
@@ -175,7 +175,7 @@ def read_model_log(model: Path, record: Mapping[str, Any]) -> list[Row]:
 
 
 def _describe_cell_error(name: str | None, text: Any) -> str | None:
-    """Describe the values that a log column accepts, if the cell `text` is not one; None if it is.
+    """Describe the values that a training log's column accepts, if a cell's text is none of them; None if it is.
 
     Cells beyond the header have no name.
     """
@@ -232,7 +232,7 @@ def _read_rows(path: Path, columns: Sequence[str], header_only: bool = False) ->
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write rows as a CSV table; the columns are those of all rows, empty if a row has none."""
+    """Write table rows (dicts) as a CSV file with the columns of all rows; a missing value is an empty cell."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         names = [*dict.fromkeys(name for row in rows for name in row)] or ["epoch"]
         writer = csv.DictWriter(file, names, lineterminator="\n")

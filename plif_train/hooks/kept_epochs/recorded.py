@@ -17,7 +17,7 @@ from runtime.core.observers import find_observers
 
 
 def read_model_recipe(path: str | Path, start: Path | None) -> Recipe:
-    """Read the recipe of a model.pt, which `--like` trains again.
+    """Read the training recipe recorded in a model.pt, which `plif train --like` trains again.
 
     Raises PlifError if it began with weights that are missing.
     """
@@ -37,20 +37,20 @@ def read_model_recipe(path: str | Path, start: Path | None) -> Recipe:
 
 
 def training_record(card: Card, context: object) -> dict[str, Any]:
-    """Return the training record of a model's card; refuse an exported network."""
+    """Return the training record in the metadata card of a model.pt; refuse an exported network."""
     if "options" not in card:
         raise PlifError(f"{context}: an exported network; expected a model.pt of plif train")
     return card["training"] or {}
 
 
 def options_to_keys(options: Options) -> dict[str, Any]:
-    """Return the network options that are recipe keys, too, with their values."""
+    """Return the options of a network that are also keys of a training recipe, with their values."""
     values = {name: value for name, value in asdict(options).items() if name in KEYS}
     return {**values, "bias": "all" if options.bias is True else options.bias or None}
 
 
 def resolve_recipe(card: Card, context: object = "the card") -> Recipe:
-    """Return the recipe of a card with its actual network: notation, options, T, framing.
+    """Return the recipe in a model's card with the values its network really has: notation, options, T, framing.
 
     Each data set has a share.
     """
@@ -72,7 +72,7 @@ _OLD_DEFAULTS = {"loss": "rate-mse", "bn": "joint", "augment": "none", "epochs":
 
 
 def read_recorded_recipe(record: Mapping[str, Any], context: str = "") -> Recipe:
-    """Read the recipe of a training record (a card's "training").
+    """Read the recipe in a training record (the entry "training" of a model's metadata card).
 
     For a record of an earlier version it is collected key by key.
     """
@@ -94,7 +94,7 @@ def read_recorded_recipe(record: Mapping[str, Any], context: str = "") -> Recipe
 
 
 def make_explicit(recipe: Recipe) -> Recipe:
-    """Return a recipe in which the data parts have filled in their defaults (shares and variations)."""
+    """Return a recipe with the data sets' default shares and variations written out."""
     for part in find_observers("data", "hooks"):
         recipe = part.load("mixture:make_explicit")(recipe)
     return recipe

@@ -14,7 +14,7 @@ from typing import Any
 
 from plif_train.core.keys import DATA, TRAINING
 from plif_train.core.loop import checkpoint
-from plif_train.core.loop.hooks import TrainingCourse, TrainingState
+from plif_train.core.loop.hooks import TrainingRecorder, TrainingState
 from plif_train.core.network.network import Network
 from plif_train.core.recipe import KEYS, Recipe
 from plif_train.hooks.kept_epochs.log import EPOCHS, WEIGHTS, check_header, epochs_path, weights_path
@@ -29,7 +29,7 @@ def resume_path(out: str | Path) -> Path:
 
 
 def check_output_files(out: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse files next to `out` that are no files of a training, or that would be replaced."""
+    """Refuse to train if files next to `out` belong to no training, or would be replaced."""
     resume_file = resume_path(out)
     for path in (resume_file, epochs_path(out), weights_path(out)):
         if path.is_dir():
@@ -67,8 +67,8 @@ def shared_settings(recipe: Recipe) -> dict[str, object]:
     return {name: getattr(full_recipe, name) for name in names if name != "augment"}
 
 
-class ResumeFile(TrainingCourse):
-    """The recorder of a training that writes its last epoch to the resume file next to `out`."""
+class ResumeFile(TrainingRecorder):
+    """The recorder of a training that writes its last epoch to the resume file next to `out` (model.pt)."""
 
     def __init__(self, out: Path, resume: bool) -> None:
         self.out, self.path, self.resume = out, resume_path(out), resume

@@ -22,7 +22,7 @@ MEASURED_WINDOWS = 512  # windows for the statistics: enough for the rare kinds;
 
 @dataclass(frozen=True)
 class Ingredient:
-    """A data set in a mixture: NAME:DIR, its share of an epoch, and the variation of its recordings."""
+    """One data set in a mixture: NAME:DIR, its share of an epoch, and the random variation of its recordings."""
 
     data: str
     share: float
@@ -30,7 +30,7 @@ class Ingredient:
 
 
 def parse_mixture(data: Sequence[str], recipe: Recipe) -> list[Ingredient]:
-    """Return the data sets of a mixture with their shares and variations, from a recipe.
+    """Return the data sets that a recipe mixes for training, with their shares and random variations.
 
     The list is empty for one set that is not varied. Raises PlifError if the numbers of shares or variations do not
     fit.
@@ -51,7 +51,7 @@ def parse_mixture(data: Sequence[str], recipe: Recipe) -> list[Ingredient]:
 
 
 def make_explicit(recipe: Recipe) -> Recipe:
-    """Return a recipe with an explicit share and an explicit variation for each data set.
+    """Return a recipe in which the share and the random variation of each mixed data set are written out.
 
     With one set that is not varied it has none of them.
     """
@@ -61,14 +61,14 @@ def make_explicit(recipe: Recipe) -> Recipe:
 
 
 def create_training_data(data: Sequence[str], recipe: Recipe) -> MixedWindows | None:
-    """Create the training data of a mixture from a recipe; None for one set that is not varied."""
+    """Create the training data of a recipe's mixture of data sets; None for one set that is not varied."""
     parts = parse_mixture(data, recipe)
     return MixedWindows(parts) if parts else None
 
 
 @dataclass(frozen=True)
 class MixedWindows(TrainingData):
-    """Training data made of windows of the recordings of several data sets."""
+    """Training data made of time windows cut from the recordings of several data sets."""
 
     parts: list[Ingredient]
 
@@ -101,5 +101,5 @@ class MixedWindows(TrainingData):
 
 
 def _open_part(part: Ingredient, net: Network) -> Dataset:
-    """Open the training split of one data set of a mixture, with the network's classes."""
+    """Open the training split of one data set of a mixture, with classes numbered as in the network."""
     return open_dataset(part.data, "train", framing=oriented_framing(net), shape=net.meta.shape, classes=net.classes)

@@ -32,14 +32,14 @@ BACKGROUND_PIXELS = 16  # and in squares of the picture with this side
 
 
 def clip_to_events(clip: Clip, size: tuple[int, int]) -> np.ndarray:
-    """Convert a clip to its events [N] inside a picture of (width, height)."""
+    """Convert a clip of events to an event array [N], without events outside a picture of (width, height)."""
     x, y = np.rint(clip.x), np.rint(clip.y)
     inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
     return make_events(clip.t[inside].astype(np.int64), x[inside], y[inside], clip.p[inside])
 
 
 class EventSamples:
-    """The recordings of one data set as training samples, from which windows are drawn.
+    """The recordings of one data set as training samples, from which random time windows are cut.
 
     `framing` must follow a clock; windows have `steps` frames of shape (C, H, W). y int64 [N].
     """
@@ -59,14 +59,14 @@ class EventSamples:
         return len(self.rows)
 
     def pick(self, indices: Tensor) -> Samples:
-        """Draw new windows of these samples: x uint8 [n, T, C, H, W], y int64 [n, T], the label of each step."""
+        """Cut random time windows from these samples: frames x uint8 [n, T, C, H, W], labels y int64 [n, T] by step."""
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         drawn = [self._draw(self.rows[i], rng) for i in indices.tolist()]
         x = np.stack([frames for frames, _ in drawn])
         return Samples(torch.from_numpy(x), torch.from_numpy(np.stack([labels for _, labels in drawn])))
 
     def measure_window(self, i: int, rng: np.random.Generator) -> EventOutcome:
-        """Draw a new window of sample i and return its statistics, such as the number of its events.
+        """Cut a random time window from sample i and return its statistics, such as the number of its events.
 
         All of its events are in its frames.
         """
@@ -87,7 +87,7 @@ class EventSamples:
 
 
 class Mixture:
-    """A mixture of data sets: an epoch takes a given share of its samples from each set.
+    """A mixture of data sets to train on, of which each gets a given share of the samples of an epoch.
 
     A set that is too small for its share is used several times.
     """
@@ -102,7 +102,7 @@ class Mixture:
         return len(self.y)
 
     def draw_order(self) -> Tensor:
-        """Draw the order of the samples in one epoch: as many numbers as samples in all, shuffled, int64 [N]."""
+        """Return random sample numbers for one epoch of a mixture, as many as all its sets have, int64 [N]."""
         parts = []
         for samples, share, begin in zip(self.sets, self.shares, self._begins, strict=False):
             count, numbers_of_set = max(1, round(share * len(self))), [torch.zeros(0, dtype=torch.int64)]
@@ -113,7 +113,7 @@ class Mixture:
         return numbers[torch.randperm(len(numbers))]
 
     def measure_windows(self, count: int) -> list[EventOutcome]:
-        """Return the statistics of `count` windows, each set's share of them.
+        """Return the statistics of `count` random time windows, of which each data set gets its share.
 
         They are the same windows every time, and no generator of the training moves.
         """
@@ -124,7 +124,7 @@ class Mixture:
         ]
 
     def pick(self, indices: Tensor) -> Samples:
-        """Draw new windows of these samples, each from its data set, in the shapes of EventSamples.pick."""
+        """Cut random time windows from samples [n] of a mixture of data sets: frames x [n, T, C, H, W], labels y [n]."""
         set_numbers = np.searchsorted(self._begins, indices.numpy(), "right") - 1
         picked = [self.sets[k].pick(indices[[i]] - self._begins[k]) for i, k in enumerate(set_numbers)]
         return Samples(torch.cat([samples.x for samples in picked]), torch.cat([samples.y for samples in picked]))
@@ -138,7 +138,7 @@ def load_events(
     title: str,
     quiet: bool = False,
 ) -> EventSamples:
-    """Read a split of recordings into memory, for windows of `steps` time-steps.
+    """Read a split of recordings into memory, to cut time windows of `steps` time-steps from.
 
     Raises PlifError for a set without recordings, for sensors that differ, and for a framing without a clock.
     """

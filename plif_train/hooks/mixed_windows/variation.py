@@ -78,7 +78,7 @@ def merge_clips(clips: Sequence[Clip]) -> Clip:
 
 
 def swap_classes(classes: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[int]:
-    """Return for each class the number of the class with swapped words, such as left and right, in its name.
+    """Return for each class number that of the mirrored class, whose name has words such as left and right swapped.
 
     A class without the words of `pairs` stays itself. Raises PlifError when a class has no counterpart.
     """
@@ -110,7 +110,7 @@ def vary_clip(
     clip: Clip, label: int, variation: Mapping[str, tuple[float, ...]], size: tuple[int, int], swaps: Mapping[str, list[int]],
     rng: np.random.Generator,
 ) -> tuple[Clip, int]:  # fmt: skip
-    """Vary a clip of events at random, as --vary says; return the new clip and its class.
+    """Vary a clip of events at random, by the settings of --vary; return the new clip and its class.
 
     `size` is (width, height) of the sensor. The option stretch is applied by the window sampler.
     """
@@ -149,7 +149,7 @@ def reverse_time(clip: Clip) -> Clip:
 
 
 def cut_below_hands(clip: Clip, size: tuple[int, int]) -> Clip:
-    """Remove the body below the hands from a clip of events; it must not be empty."""
+    """Remove the events of the body below the hands from a clip, which must not be empty."""
     return clip.pick(clip.y <= np.median(clip.y) + CUT_PX * size[1] / 128)
 
 
@@ -171,7 +171,7 @@ def _transform(
 
 
 class NoiseGenerator:
-    """A generator of background events of a sensor of (width, height).
+    """A generator of random background events (noise) of a camera sensor of (width, height).
 
     Some pixels are much noisier than others.
     """
@@ -215,13 +215,13 @@ AXES_MATTER = ("wave", "drum", "guitar")  # words in the names of classes
 
 
 def shuffle_times(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Exchange the times of the events of a clip at random, which removes all motion."""
+    """Shuffle the times of a clip's events among its events, which removes all motion."""
     order = rng.permutation(len(clip))
     return Clip(clip.t, clip.x[order], clip.y[order], clip.p[order])
 
 
 def freeze_moment(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Repeat the events of one random MOMENT_US of a clip for its entire duration, which removes all motion."""
+    """Fill a clip with repetitions of the events of one random short moment in it, which removes all motion."""
     if not len(clip):
         return clip
     rounds = int(clip.t[-1] // MOMENT_US) + 1
@@ -235,7 +235,7 @@ def freeze_moment(clip: Clip, rng: np.random.Generator) -> Clip:
 
 
 def exchange_axes(clip: Clip, rng: np.random.Generator) -> Clip:
-    """Exchange x and y of the events of a clip; for a square picture."""
+    """Exchange the x and y coordinates of the events of a clip from a square picture."""
     return Clip(clip.t, clip.y, clip.x, clip.p)
 
 
@@ -245,5 +245,5 @@ HARD_NEGATIVES: dict[str, Callable[[Clip, np.random.Generator], Clip]] = {
 
 
 def is_negative_allowed(kind: str, name: str) -> bool:
-    """Return whether a kind of hard negative (changed motion) may be made of a class of this name."""
+    """Return whether a clip of a class may be distorted into one that shows no class (a hard negative)."""
     return kind != "axes" or any(word in name.lower() for word in AXES_MATTER)

@@ -54,7 +54,7 @@ NOISE_PER_S = (200.0, 8_000.0)  # of idle windows, log-uniform, on the whole sen
 
 
 def parse_variation(text: str) -> dict[str, tuple[float, ...]]:
-    """Parse the text of --vary, `mirror:0.5,stretch:0.7-1.5,...`, into the numbers of each option.
+    """Parse the text of the option --vary, `mirror:0.5,stretch:0.7-1.5,...`, into the numbers of each setting.
 
     The PlifError names the fault.
     """
@@ -86,7 +86,7 @@ class LabelledSegment:
 
 
 class VariedSegment(NamedTuple):
-    """A part of a labelled segment, cut out for a window and varied; its time begins at 0.
+    """A piece cut from a labelled segment of a recording for a training window, and randomly varied.
 
     slowdown          the factor by which it was made longer
     class_start_us    the time at which the class begins in it
@@ -103,7 +103,7 @@ class VariedSegment(NamedTuple):
 
 
 class WindowSampler:
-    """A sampler of training windows of `steps` steps of step_us, from segments of one sensor (width, height)."""
+    """A sampler of random time windows for training (`steps` steps of step_us each) from labelled recordings."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class WindowSampler:
         self._active = variation.get("active", (0.0,))[0] > 0
 
     def draw(self, segment: LabelledSegment, rng: np.random.Generator) -> tuple[Clip, npt.NDArray[np.int64]]:
-        """Draw a training window, with times from 0 on, and the labels of its steps, int64 [steps]."""
+        """Cut a random time window for training: its events, times from 0 on, and labels by step, int64 [steps]."""
         length_us = self.steps * self.step_us
         kind = self._draw_kind(segment, rng)
         labels = np.full(self.steps, IDLE)
@@ -215,7 +215,7 @@ class WindowSampler:
         length_us: float,
         rng: np.random.Generator,
     ) -> Clip:
-        """Remove the beginning (or the end) of a clip, in whole steps, and label the window accordingly."""
+        """Remove the beginning (or the end) of a clip, in whole steps, and correct the labels of the window."""
         cut_us = self.step_us * int(rng.integers(2, max(3, self.steps * 2 // 3)))
         if rng.random() < 0.75:
             labels[t < cut_us] = IDLE

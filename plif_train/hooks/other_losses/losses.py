@@ -23,7 +23,7 @@ SHARPNESS, NO_VOTE = 10.0, 0.3  # of step-ce; a class with 0.3 of its votes is a
 
 
 def step_mse(y: Tensor, labels: Tensor) -> Tensor:
-    """Return the squared error of each step, averaged: y [T, B, classes] against labels [B] or [T, B], int64.
+    """Return the squared error of the outputs y [T, B, classes] in each step against the labels, averaged.
 
     With labels [T, B] each step has a label. The target of IDLE is no vote; IGNORE_LABEL steps add 0. The sum is
     divided by T B classes, so that parts of a batch add up to the batch.
@@ -36,7 +36,7 @@ def step_mse(y: Tensor, labels: Tensor) -> Tensor:
 
 
 def step_cross_entropy(y: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each step, averaged: y [T, B, classes] against labels [B] or [T, B].
+    """Return the cross-entropy of the outputs y [T, B, classes] in each step and the labels, averaged.
 
     Labels are those of step_mse; IDLE is the class of no vote.
     """
@@ -49,12 +49,12 @@ def step_cross_entropy(y: Tensor, labels: Tensor) -> Tensor:
 
 
 def rate_cross_entropy(y: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of the firing rates: y [T, B, classes] averaged over T, labels [B], int64."""
+    """Return the cross-entropy of firing rates (y [T, B, classes] averaged over T) and labels [B], int64."""
     return F.cross_entropy(y.mean(0), labels)
 
 
 def tet_loss(y: Tensor, labels: Tensor) -> Tensor:
-    """Return the TET loss (Deng et al. 2022) of y [T, B, classes] for labels [B], int64."""
+    """Return the TET loss (temporal efficient training, Deng et al. 2022) of y [T, B, classes] for labels [B]."""
     entropy = F.cross_entropy(y.flatten(0, 1), labels.repeat(len(y)))  # the mean over T of the means over B
     return (1 - TET_LAMBDA) * entropy + TET_LAMBDA * F.mse_loss(y, torch.full_like(y, TET_PHI))
 

@@ -30,7 +30,7 @@ SHARES = 21  # candidate scales of a channel
 
 
 class RoundedWeights(Hook):
-    """The hook of quantisation-aware training: rounded weights in the network, and float32 master weights.
+    """The hook of quantisation-aware training: the network gets rounded weights, the optimiser float32 ones.
 
     Raises PlifError if no layer can be rounded.
     """
@@ -48,7 +48,7 @@ class RoundedWeights(Hook):
 
     @contextmanager
     def use_master_weights(self) -> Iterator[None]:
-        """Give the network its float32 master weights for a block, then round the values that it leaves."""
+        """Give the network its unrounded float32 weights for a block, then round what the block left there."""
         self._set_weights(self.master_weights)
         yield
         for master, weight in zip(self.master_weights, self.parameters, strict=True):
@@ -68,7 +68,7 @@ HOOK = RoundedWeights
 
 
 def find_spike_weights(net: Network) -> Iterator[torch.nn.Parameter]:
-    """Yield the weights [O, ...] of the layers with spikes as input, in the order of the layers.
+    """Yield the weights [O, ...] of the layers whose input is spikes, in the order of the layers.
 
     Pooled spikes count as spikes.
     """
@@ -83,7 +83,7 @@ def find_spike_weights(net: Network) -> Iterator[torch.nn.Parameter]:
 
 
 def round_to_grid(weight: Tensor, grid: Grid) -> Tensor:
-    """Round weights [O, ...] to the nearest values of each channel's grid; return the same shape and type."""
+    """Round weights [O, ...] to the nearest values of each output channel's integer grid."""
     rows = weight.flatten(1)
     full_scale = rows.abs().amax(1, keepdim=True) / grid.max_level
     best, least_error = rows * 0, rows.square().sum(1, keepdim=True)

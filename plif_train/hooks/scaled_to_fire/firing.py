@@ -50,7 +50,7 @@ def scale_to_fire(
 
 
 def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, generator: torch.Generator) -> Tensor:
-    """Randomise the layers up to a neuron and scale them so that a share `target` of its neurons fires in a step.
+    """Randomise the weights of a block of layers and scale them so that a share `target` of its neurons fires.
 
     block    these layers, the neuron last; x: their input [T, B, ...], float32
 
@@ -95,7 +95,7 @@ def tune_block(net: Network, block: list[NamedLayer], x: Tensor, target: float, 
 
 
 def _randomise_norm(norm: nn.BatchNorm2d, x: Tensor, generator: torch.Generator) -> None:
-    """Randomise a batch normalisation: running statistics near those of x [T, B, C, H, W].
+    """Give a batch normalisation layer random running statistics, near those of x [T, B, C, H, W].
 
     gamma is drawn from 0.5 to 1.5, beta from -0.3 to 0.3.
     """
@@ -110,7 +110,7 @@ def _randomise_norm(norm: nn.BatchNorm2d, x: Tensor, generator: torch.Generator)
 
 
 def _bisect(rate: Callable[[float], float], low: float, high: float, target: float) -> float:
-    """Search by bisection the value at which a rising rate(value) reaches the target.
+    """Search by bisection the argument at which the rising function rate(value) reaches the target.
 
     Stops within 10 %, else returns the nearest value.
     """

@@ -39,10 +39,10 @@ JOIN_TIMEOUT_S = 120  # how long the ranks wait for each other at the start
 
 @dataclass(frozen=True)
 class Ranks(World):
-    """The group of processes that train one network together, seen from one rank."""
+    """The group of processes that train one network together, seen from one of them (a rank)."""
 
     def sum_gradients(self, tensors: Iterable[Tensor | None]) -> None:
-        """Replace each gradient tensor [...] by its sum over all ranks, in one message."""
+        """Replace each gradient tensor [...] by its sum over all training processes, in one message."""
         group = [tensor for tensor in tensors if tensor is not None]
         flat = torch.cat([tensor.flatten() for tensor in group])
         with _catch_lost_ranks():
@@ -65,12 +65,12 @@ class Ranks(World):
 
 
 class LostRank(PlifError):
-    """The error that another process has ended, so that a collective operation failed."""
+    """The error that another process of a training has ended, so that communication with it failed."""
 
 
 @contextmanager
 def _catch_lost_ranks() -> Iterator[None]:
-    """Turn the errors of a collective operation, which all ranks run together, into LostRank.
+    """Turn errors in the communication of the training's processes into the error LostRank.
 
     They are errors of the other ranks.
     """
@@ -84,7 +84,7 @@ def _catch_lost_ranks() -> Iterator[None]:
 
 @contextmanager
 def join_ranks(devices: Sequence[str]) -> Iterator[tuple[World, str]]:
-    """Join the ranks of a training; yield (World of this process, its device).
+    """Join the processes of a training (ranks) as one group; yield (World of this process, its device).
 
     With several devices, and unless torchrun has started the ranks, it starts the others with the same command line,
     and ends them with this one.
@@ -140,7 +140,7 @@ def _exit_at_once(code: int) -> None:
 
 
 def _start_rank(rank: int, size: int, port: int, stderr: int) -> subprocess.Popen[bytes]:
-    """Start a process that runs this command line as another rank, without output.
+    """Start another process of a training, which runs this command line again as a given rank, without output.
 
     Its stderr goes to the file descriptor `stderr`.
     """

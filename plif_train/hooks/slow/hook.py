@@ -34,7 +34,7 @@ HOOK = SlowNeurons
 
 
 def check_slow_layers(net: Network) -> None:
-    """Refuse a network without PLIF neurons before the readout that have one tau a channel."""
+    """Refuse a network that cannot have slow neurons: no PLIF layer before the readout has one tau a channel."""
     if not _slow_channels(net, 1.0):
         raise PlifError(
             "slow: expected PLIF neurons with one tau a channel in two layers before the readout, --set tau=channel"
@@ -48,7 +48,7 @@ def _step_us(net: Network) -> float | None:
 
 
 def _slow_channels(net: Network, share: float) -> list[Tensor]:
-    """Return w of the slow channels of each layer, [n]: a view of the parameter.
+    """Return a view of w (tau = 1 / sigmoid(w)) of each layer's slow channels, those with a long tau: [n].
 
     `share` is the share of the channels that are slow.
     """
@@ -62,7 +62,7 @@ def _largest_w(net: Network) -> float:
 
 @torch.no_grad()
 def init_slow_tau(net: Network, share: float) -> None:
-    """Initialise the tau of slow channels, in place, unless it is large already."""
+    """Set a long time constant tau for the channels chosen as slow, in place, unless it is long already."""
     step_us = _step_us(net) or 1.0
     first, last = (math.log(us / step_us) for us in SLOW_US)
     for w in _slow_channels(net, share):
@@ -72,6 +72,6 @@ def init_slow_tau(net: Network, share: float) -> None:
 
 @torch.no_grad()
 def limit_slow_tau(net: Network, share: float) -> None:
-    """Raise the tau of slow channels to at least LEAST_US, in place."""
+    """Raise the time constant tau of the channels chosen as slow to at least 200 ms, in place."""
     for w in _slow_channels(net, share):
         w.clamp_(max=_largest_w(net))

@@ -15,7 +15,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 
 
 def keep_freed_memory() -> bool:
-    """Make malloc reuse freed memory instead of returning it; return whether it agreed."""
+    """Make the C allocator (malloc) keep freed memory for reuse; return whether it accepted that setting."""
     if not sys.platform.startswith("linux"):
         return False
     try:

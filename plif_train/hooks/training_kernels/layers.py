@@ -32,7 +32,7 @@ from plif_train.hooks.training_kernels import native, sparse
 
 
 def batch_norm_per_step(norm: nn.BatchNorm2d, x_seq: Tensor) -> Tensor:
-    """Normalise a sequence [T, B, C, H, W], each time-step with its statistics; return the same shape.
+    """Batch-normalise a sequence [T, B, C, H, W], each time-step with its own statistics.
 
     The running statistics are updated T times.
     """
@@ -46,7 +46,7 @@ def batch_norm_per_step(norm: nn.BatchNorm2d, x_seq: Tensor) -> Tensor:
 
 
 class _BatchNormPerStep(torch.autograd.Function):
-    """Batch normalisation x [T, B, C, H, W] -> same shape, each step with its statistics.
+    """The autograd function of batch normalisation of x [T, B, C, H, W] with the statistics of each step.
 
     The running statistics are updated T times.
     """
@@ -89,7 +89,7 @@ class _BatchNormPerStep(torch.autograd.Function):
 
 
 class _HalvingPool(torch.autograd.Function):
-    """Pooling by 2 x 2 windows, [N, C, H, W] -> [N, C, H // 2, W // 2], float32 or bfloat16: maximum or mean."""
+    """The autograd function that pools 2 x 2 windows of x [N, C, H, W] to their maximum or mean."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, average: bool) -> Tensor:
@@ -122,7 +122,7 @@ class _HalvingPool(torch.autograd.Function):
 
 
 def _pools_natively(pool: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
-    """Return whether the pooling kernels apply to this layer and its input x [N, C, H, W].
+    """Return whether the C kernels can compute a pooling layer on its input x [N, C, H, W].
 
     It must be a training pass through windows of 2 x 2 that neither overlap nor leave the map.
     """
@@ -136,7 +136,7 @@ class MaxPool(nn.MaxPool2d):
     """A max pooling layer (nn.MaxPool2d) that needs less memory in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool x [N, C, H, W] to its maxima [N, C, H', W'], float32 or bfloat16."""
+        """Max-pool x [N, C, H, W] to [N, C, H', W'], float32 or bfloat16."""
         return _HalvingPool.apply(x, False) if self.dilation == 1 and _pools_natively(self, x) else super().forward(x)
 
 
@@ -144,7 +144,7 @@ class AveragePool(nn.AvgPool2d):
     """An average pooling layer (nn.AvgPool2d) that needs less time in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool x [N, C, H, W] to its means [N, C, H', W'], float32 or bfloat16."""
+        """Average-pool x [N, C, H, W] to [N, C, H', W'], float32 or bfloat16."""
         plain = self.divisor_override is None and _pools_natively(self, x)
         return _HalvingPool.apply(x, True) if plain else super().forward(x)
 
@@ -153,10 +153,10 @@ MAX_PRODUCT_WEIGHTS = 64  # weights an output; more, and the patches cost more t
 
 
 class TrainingConv2d(nn.Conv2d):
-    """A convolution (nn.Conv2d) that uses a matrix product or sparse sums if these are faster."""
+    """A convolution (nn.Conv2d) that skips zero inputs, or uses one matrix product, if that is faster."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve x [N, C, H, W] -> [N, C', H', W'], float32, or the type of autocast."""
+        """Convolve x [N, C, H, W] -> [N, C', H', W'], in float32, or in the type that torch autocast sets."""
         plain = self.groups == 1 and self.padding_mode == "zeros"
         trains = self.training and torch.is_grad_enabled() and x.device.type == "cpu" and x.dim() == 4 and x.numel() > 0
         if isinstance(self.padding, str) or not (plain and trains):

@@ -37,7 +37,7 @@ BLOCK = 1 << 16  # neurons a thread: 256 KiB a tensor in float32
 
 @dataclass(frozen=True)
 class NeuronConstants:
-    """The constants of a neuron layer for its recurrence over time: threshold, reset, leak, surrogate.
+    """The constants of a neuron layer that its computation over time needs: threshold, reset, leak, surrogate.
 
     leaks        False is IF
     surrogate    a name of plif_train.core.network.surrogate
@@ -53,7 +53,7 @@ class NeuronConstants:
     compiled: bool = False
 
     def native_layer(self, x: Tensor, v: Tensor, T: int, pools: bool) -> native.Layer | None:
-        """Return the layer description for the C kernels (train.c), without its tensors.
+        """Return the description of a neuron layer for the C kernels (train.c), without its tensors.
 
         It is None if the kernels do not support x [T or 1, ...] and v [...].
         """
@@ -76,7 +76,7 @@ class NeuronConstants:
 def run_neuron(
     neuron: Neuron, x: Tensor, v: Tensor, alpha: Tensor | float, T: int, pools: bool
 ) -> tuple[Tensor, Tensor]:
-    """Run the T steps of a neuron layer: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...]).
+    """Run the T steps of a neuron layer: current x [T or 1, ...], potential v -> (spikes [T, ...], last v).
 
     With `pools` the spikes come already max-pooled, if the kernels can.
     """
@@ -104,7 +104,7 @@ class Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, constants: NeuronConstants, T: int
     ) -> tuple[Tensor, Tensor]:
-        """Compute T neuron steps: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])."""
+        """Compute T steps of a neuron layer: current x [T or 1, ...], potential v -> (spikes [T, ...], last v)."""
         flat_x, flat_v, flat_alpha = x.flatten(1).expand(T, -1), v.flatten(), _flatten_alpha(alpha, v)
         h = torch.empty(flat_x.shape, dtype=v.dtype, device=v.device)
         s = torch.empty_like(h, dtype=x.dtype)  # 0 and 1 are exact in every type, and the next layer wants this one
@@ -121,7 +121,7 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gs: Tensor, gv: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        """Compute gradients of x [T or 1, ...], the first v and alpha from those of spikes [T, ...] and last v."""
+        """Compute gradients of current x [T, B, ...], first potential v [B, ...] and alpha (1/tau) over T steps."""
         constants: NeuronConstants = ctx.rule
         x, h, s, v0, alpha = ctx.saved_tensors
         T = len(h)
@@ -160,7 +160,7 @@ class NativeRecurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, v: Tensor, alpha: Tensor, layer: native.Layer) -> tuple[Tensor, Tensor]:
-        """Compute T neuron steps: x [T or 1, ...], v [...] -> (spikes [T, ...], the last v [...])."""
+        """Compute T steps of a neuron layer in C: current x [T or 1, ...], potential v -> (spikes [T, ...], last v)."""
         x, v, flat_alpha = x.contiguous(), v.contiguous(), _flatten_alpha(alpha, v).float().contiguous()
         s, end = x.new_empty(_spike_shape(layer, v)), torch.empty_like(v)
         layer.each = flat_alpha.dim()
@@ -174,7 +174,7 @@ class NativeRecurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gs: Tensor | None, gv: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Compute gradients of x [T or 1, ...], the first v and alpha from those of spikes [T, ...] and last v."""
+        """Compute gradients of current x [T, B, ...], first potential v [B, ...] and alpha (1/tau) by the C kernels."""
         layer = native.Layer.from_buffer_copy(ctx.layer)  # another thread may go back through the same layer
         x, v, alpha = ctx.saved_tensors
         flat_alpha = _flatten_alpha(alpha, v).float().contiguous()
@@ -197,7 +197,7 @@ def _spike_shape(layer: native.Layer, v: Tensor) -> tuple[int, ...]:
 
 
 def _run_forward(x: Tensor, v: Tensor, alpha: Tensor, constants: NeuronConstants, h: Tensor, s: Tensor) -> Tensor:
-    """Compute T steps of N neurons in PyTorch, [T, N]: fill h and s, return the last v [N]."""
+    """Compute T steps of N neurons in PyTorch: fill h (potentials) and s (spikes), [T, N]; return the last v [N]."""
     r, drive = constants.v_reset or 0.0, torch.empty_like(v)
     at_rest = v.new_tensor(r)
     for h_t, s_t, x_t in zip(h, s, x, strict=True):
@@ -233,7 +233,7 @@ def _run_backward(
     gx: Tensor,
     learns: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute gradients of T steps of N neurons, [T, N]: fill gx, return those of v0 [N] and alpha [N].
+    """Compute gradients of T steps of N neurons, [T, N]: fill gx, return those of v0 and of alpha (1/tau).
 
     The gradient of alpha is None unless `learns`.
     """
@@ -291,5 +291,5 @@ def _split_neurons(v: Tensor, constants: NeuronConstants) -> list[slice]:
 
 
 def _flatten_alpha(alpha: Tensor, v: Tensor) -> Tensor:
-    """Flatten alpha to one value for each neuron of v [...]; a single number stays one."""
+    """Flatten alpha (1/tau) to one value for each neuron of v [...]; a single number stays single."""
     return alpha if alpha.dim() == 0 else alpha.expand(v.shape).flatten()

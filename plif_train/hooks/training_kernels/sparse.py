@@ -28,7 +28,7 @@ Pair = tuple[int, ...]  # of height and width
 
 
 def convolve(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor | None:
-    """Convolve spikes x [N, C, H, W] with weights [C', C, KH, KW] by sparse sums -> y [N, C', H', W'].
+    """Convolve spikes x [N, C, H, W] by adding up the weights at the nonzero inputs only -> y [N, C', H', W'].
 
     y has x's type. Returns None if a dense convolution is as fast (bfloat16 with matrix units, AMX; few channels; 1 x
     1; too many nonzero inputs), and if sizes do not fit, which PyTorch's convolution refuses.
@@ -51,7 +51,7 @@ def convolve(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor |
 
 
 def _make_call(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, ones: bool = False) -> native.SparseCall:
-    """Return the sizes of a sparse convolution as a struct for the C kernels, without tensors."""
+    """Return the sizes of a sparse convolution as a struct for the C kernels, without its tensors."""
     N, C, H, W = x.shape
     out, _, KH, KW = weight.shape
     (sy, sx), (py, px) = stride, padding
@@ -63,7 +63,7 @@ def _make_call(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, ones: boo
 
 
 def _reached_outputs(size: int, out: int, kernel: int, stride: int, padding: int) -> Tensor:
-    """Return the output index that each input index reaches through each kernel tap, [kernel, size], int32.
+    """Return the output index that each input index of a convolution adds to, [kernel position, input], int32.
 
     -1 stands for none.
     """
@@ -76,7 +76,7 @@ def _reached_outputs(size: int, out: int, kernel: int, stride: int, padding: int
 class _SparseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, counts: Tensor, ones: bool) -> Tensor:
-        """Convolve x [N, C, H, W] with sparse sums.
+        """Convolve x [N, C, H, W], mostly zeros (spikes), by adding up weights at its nonzero inputs only.
 
         counts    [N]: the number of nonzero inputs of each image
         ones      all nonzero inputs are 1

@@ -39,7 +39,7 @@ class SourceFiles:
 
 
 def find_source(path: Path) -> Path:
-    """Find the source file of an artifact: itself, or that in an Arduino library.
+    """Find the C source file of an artifact: the file itself, or the one in an Arduino library.
 
     Raise PlifError where the library has none, or several.
     """
@@ -54,7 +54,7 @@ def find_source(path: Path) -> Path:
 
 
 def read_texts(path: Path) -> SourceFiles:
-    """Read a source file and the header that it includes, each once.
+    """Read a C source file and the header that it includes, each once.
 
     The files may be under construction (runtime/core/base/files.py). Raise PlifError where there is no such file, or
     no text.
@@ -85,7 +85,7 @@ def read_text(path: Path) -> str:
 
 
 def card_comment(card: str, digest: str) -> str:
-    """Create the comment that holds a card.
+    """Create the C comment that holds an artifact's card.
 
     In JSON a / may have a backslash before it, so that no comment ends or begins in it.
     """
@@ -102,7 +102,7 @@ def read_card_text(path: Path) -> str:
 
 
 def read_contents(path: Path) -> Contents:
-    """Hash the contents of generated C that the card's digest covers: the source and its header.
+    """Read generated C and hash the contents that its card's digest covers: the source and its header.
 
     Raise PlifError where one of them cannot be read.
     """
@@ -113,7 +113,7 @@ def read_contents(path: Path) -> Contents:
 
 
 def hash_parts(source: str, header: str) -> dict[str, str]:
-    """Hash the parts that the digest covers: {"source" or "header": SHA-256}.
+    """Hash the parts of generated C that the card's digest covers: {"source" or "header": SHA-256}.
 
     source: with or without its card.
     """

@@ -25,7 +25,7 @@ def read_card_text(path: Path) -> str:
 
 
 def read_contents(path: Path) -> Contents:
-    """Hash each data set of a NIR file, except its metadata with the card.
+    """Read a NIR file and return the SHA-256 of each of its data sets, except the metadata that holds the card.
 
     Raise PlifError where it is no HDF5 file.
     """

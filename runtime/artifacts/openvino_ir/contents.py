@@ -21,7 +21,7 @@ FLOATS = {"f32": "<f4", "f16": "<f2", "f64": "<f8"}  # OpenVINO's element_type -
 
 
 def read_contents(path: Path) -> Contents:
-    """Hash model.xml and model.bin, and check the constants of the network.
+    """Read model.xml and model.bin of an OpenVINO artifact: hash them, and check the network's constants.
 
     Raise PlifError where one of the two files cannot be read, or where the network has a loop, which might have no
     end.

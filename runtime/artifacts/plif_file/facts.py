@@ -20,7 +20,7 @@ MOST_TEXT = 4096  # bytes of a name or a framing
 
 
 def encode_strings(facts: Facts, context: str | Path) -> bytes:
-    """Encode the section `strings` of a .plif file from its facts."""
+    """Encode the section `strings` (names and rules) of a .plif file from its facts."""
     rule = [facts.decide] if facts.decide else []
     encoded = [
         text.encode() for text in (facts.framing, *facts.classes, *(state.name for state in facts.states), *rule)
@@ -53,7 +53,7 @@ def collect_facts(card: Card) -> Facts:
 
 
 def encode_exit(card: Card) -> int:
-    """Return the margin of an early exit in billionths, as the rule `sum,exit=` writes it; 0 for none."""
+    """Return the margin of an early exit in billionths, as written in the rule `sum,exit=`; 0 for no early exit."""
     margin = get_exit_margin(card)
     return 0 if margin is None else max(1, min(round(1e9 * margin), (1 << 31) - 1))
 
@@ -74,7 +74,7 @@ def replace_card(artifact: Path, card: Card) -> bytes:
 
 
 def read_program(path: Path, card: Card) -> bytes:
-    """Read a .plif file; refuse a file with other facts than its card."""
+    """Read the program in a .plif file; refuse a file with other facts than its card."""
     return check_facts(path, read_regular(path, file.EXPECTED), card)
 
 

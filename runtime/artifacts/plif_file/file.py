@@ -89,7 +89,7 @@ def read_card_text(path: Path) -> str:
 
 
 def pack_file(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> bytes:
-    """Pack the bytes of a .plif file.
+    """Pack the card, sections and facts of a .plif file into its bytes.
 
     sections: all but the card; facts: the numbers of the header, in the order of FACTS.
     """
@@ -111,7 +111,7 @@ def pack_file(card: str, sections: dict[str, bytes], facts: tuple[int, ...]) -> 
 
 
 def parse_header(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[int, int]], tuple[int, ...]]:
-    """Parse a .plif header: ({section: (offset, bytes)}, the facts)."""
+    """Parse the header of a .plif file: return ({section: (offset, bytes)}, the facts)."""
     if len(head) < HEADER.size:
         raise damage_error(path, f"it ends after {len(head)} bytes")
     magic, version, header, total, *values = HEADER.unpack(head)
@@ -130,7 +130,7 @@ def parse_header(path: Path, head: bytes, size: int) -> tuple[dict[str, tuple[in
 
 
 def split_file(path: Path, data: bytes) -> tuple[dict[str, bytes], tuple[int, ...]]:
-    """Split the bytes of a .plif file: ({section: its bytes}, the facts)."""
+    """Split the bytes of a .plif file: return ({section: its bytes}, the facts)."""
     places, facts = parse_header(path, data[: HEADER.size], len(data))
     return {name: data[offset : offset + length] for name, (offset, length) in places.items()}, facts
 

@@ -49,7 +49,7 @@ class State:
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of a card that a program without a JSON reader needs."""
+    """The facts of a network's card that a program without a JSON reader needs."""
 
     shape: tuple[int, ...]  # of x: [C, H, W], [C, L] or [n]
     classes: tuple[str, ...]
@@ -68,7 +68,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class FileProgram:
-    """The operations of a .plif file for one CPU path, {field of Op: number}.
+    """The operations of a .plif file for one CPU path (instruction set), {field of Op: number}.
 
     A pointer is the number of an array, from 1 on, 0 for none.
     """
@@ -93,7 +93,7 @@ class PlifFile:
 
 
 def read_contents(path: Path) -> Contents:
-    """Hash the contents of a .plif file that the card's digest covers: operations, weights and facts."""
+    """Read a .plif file and hash the contents that the card's digest covers: operations, weights and facts."""
     return hash_contents(path, *split_file(path, read_regular(path, EXPECTED)))
 
 
@@ -165,7 +165,7 @@ def parse_plif(path: Path, data: bytes) -> PlifFile:
 
 
 def flip_pairs(pairs: np.ndarray) -> np.ndarray:
-    """Convert bytes [n] of PAIRS to whole numbers, or back.
+    """Convert bytes [n] of the array type PAIRS in a .plif file to whole numbers, or back.
 
     Every other one from the first on is plus 128, modulo 256.
     """
@@ -173,12 +173,12 @@ def flip_pairs(pairs: np.ndarray) -> np.ndarray:
 
 
 def to_nibbles(numbers: np.ndarray) -> np.ndarray:
-    """Pack whole numbers [n] of -8 to 7 into int8 [n / 2], two in each, plus 8."""
+    """Pack whole numbers [n] of -8 to 7 into 4 bits each (the number plus 8), int8 [n / 2]."""
     return pack(numbers + np.int8(8), 4).view(np.int8)
 
 
 def from_nibbles(packed: np.ndarray) -> np.ndarray:
-    """Unpack int8 [n / 2] of `to_nibbles` into whole numbers [n]."""
+    """Unpack the 4-bit numbers int8 [n / 2] that `to_nibbles` packed into whole numbers [n]."""
     return unpack(packed.view(np.uint8) ^ np.uint8(0x88), 4, 2 * packed.size)
 
 

@@ -21,12 +21,12 @@ _PREFIX = 4  # bytes of the length
 
 
 def is_engine(head: bytes) -> bool:
-    """Return whether a file's first 8 bytes can be an engine file's: a length, then the brace of a JSON object."""
+    """Return whether a file can be a TensorRT engine file by its first 8 bytes: a length, then a JSON brace."""
     return len(head) > _PREFIX and head[_PREFIX : _PREFIX + 1] == b"{"
 
 
 def is_rtx(path: Path) -> bool:
-    """Return whether the plan of an engine file is one of TensorRT-RTX: it starts with "vtrt", not "ftrt".
+    """Return whether a TensorRT engine file has a plan of TensorRT-RTX: one that starts with "vtrt", not "ftrt".
 
     Raise PlifError for a plan alone.
     """
@@ -43,13 +43,13 @@ def is_rtx(path: Path) -> bool:
 
 
 def pack_engine(card: str, plan: bytes) -> bytes:
-    """Pack the bytes of an engine file: length, card, plan."""
+    """Pack the bytes of a TensorRT engine file: length, card, plan."""
     text = card.encode()
     return len(text).to_bytes(_PREFIX, "little") + text + plan
 
 
 def read_card_text(path: str | Path) -> str:
-    """Read the text of an engine file's card, without its plan.
+    """Read the text of a TensorRT engine file's card, without its plan.
 
     Raise PlifError when the length is wrong or the card is not UTF-8.
     """
@@ -61,7 +61,7 @@ def read_card_text(path: str | Path) -> str:
 
 
 def split_engine(path: Path, data: bytes) -> tuple[str, memoryview]:
-    """Split the bytes of an engine file into the card's text and the plan.
+    """Split the bytes of a TensorRT engine file into the card's text and the plan.
 
     `path` is for messages only.
     """

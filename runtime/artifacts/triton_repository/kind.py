@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_contents(path: Path) -> Contents:
-    """Hash the network inside a model repository, an ONNX file or a plan.
+    """Read a Triton model repository and hash the network inside, an ONNX file or a TensorRT plan.
 
     `plif verify` compares its other files with the card.
     """

@@ -28,13 +28,13 @@ BLOCK = re.compile(rb'<script type="([a-z/-]+)"((?: [a-z-]+="[^"<>]*")*)>([A-Za-
 
 
 def make_block(type_: str, attributes: Mapping[str, str], content: bytes) -> str:
-    """Create the script block that holds bytes in a web page."""
+    """Create the <script> element that holds bytes in a web page."""
     words = "".join(f' {name}="{html.escape(value)}"' for name, value in attributes.items())
     return f'<script type="{type_}"{words}>{base64.b64encode(content).decode()}</script>'
 
 
 def find_blocks(data: bytes, type_: str) -> list[tuple[dict[str, str], bytes]]:
-    """Find a web page's blocks of one type: [(attributes, content)]."""
+    """Find the <script> elements of one type in a web page: [(attributes, content)]."""
     matches = []
     for kind, words, text in BLOCK.findall(data):
         if kind == type_.encode():
@@ -44,7 +44,7 @@ def find_blocks(data: bytes, type_: str) -> list[tuple[dict[str, str], bytes]]:
 
 
 def remove_contents(data: bytes, type_: str) -> bytes:
-    """Remove the contents of a web page's blocks of one type."""
+    """Remove the contents of the <script> elements of one type from a web page."""
     return BLOCK.sub(lambda match: match[0].replace(match[3], b"") if match[1] == type_.encode() else match[0], data)
 
 
@@ -70,14 +70,14 @@ def read_card_text(path: Path) -> str:
 
 
 def read_contents(path: Path) -> Contents:
-    """Hash the contents of the .plif file in a web page that the card's digest covers."""
+    """Read the .plif file in a web page and hash the contents that the card's digest covers."""
     from runtime.artifacts.plif_file.program import hash_contents  # with NumPy: not to show a card
 
     return hash_contents(path, *split_file(path, read_plif_bytes(path)))
 
 
 def read_program(path: Path, card: Card) -> bytes:
-    """Read the .plif file in a web page; refuse a file with other facts than its card."""
+    """Read the program of the .plif file in a web page; refuse a file with other facts than its card."""
     from runtime.artifacts.plif_file.facts import check_facts
 
     return check_facts(path, read_plif_bytes(path), card)

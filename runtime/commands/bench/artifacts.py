@@ -29,7 +29,7 @@ STEPS_A_TURN = 10
 
 
 class _Candidate:
-    """An artifact that is being benchmarked: its session, its stimulus, and the times of its steps.
+    """An artifact in a benchmark: its session, its input frames (the stimulus), and the measured times of its steps.
 
     x is float32 [STEPS_A_TURN, streams, C, H, W].
     """
@@ -56,7 +56,7 @@ class _Candidate:
         )
 
     def step(self, x: np.ndarray) -> list[float]:
-        """Run one step per entry of x [steps, streams, C, H, W], and return the milliseconds of each step."""
+        """Run an artifact one step for each entry of x [steps, streams, C, H, W]; return each step's milliseconds."""
         times_ms = []
         for x_t in x:
             began_s = time.perf_counter()
@@ -65,7 +65,7 @@ class _Candidate:
         return times_ms
 
     def finish(self) -> None:
-        """Set the percentiles of the step times, then time a step again after silence (empty frames)."""
+        """Finish the benchmark of an artifact: compute percentiles of its step times, then time steps on empty frames."""
         row, times = self.measurement, self.times_ms
         row.p50_ms, row.p99_ms = (round(float(np.percentile(times, p)), 4) for p in (50, 99))
         row.steps_per_s = round(row.streams * len(times) / (sum(times) / 1e3), 1)
@@ -81,7 +81,7 @@ def time_steps(
     progress: Callable[[int, int], None] | None = None,
     check: Callable[[OpenModel], object] | None = None,
 ) -> list[Measurement]:
-    """Time the steps of each artifact on each engine for about `options.seconds` each.
+    """Measure the times of single steps of each artifact on each engine, for about `options.seconds` each.
 
     check  is called with each opened model before anything is measured; it may raise
 
@@ -112,7 +112,7 @@ def time_steps(
 
 
 def _measure_rates(path: str | Path, engine: str, x: np.ndarray, streams: int) -> dict[str, float]:
-    """Return {layer: mean firing rate (0..1)} of an artifact over the steps of x, from reset.
+    """Measure the mean firing rate (0..1) of each layer of an artifact, over the steps of x from reset.
 
     x is float32 [steps, streams, C, H, W].
     """

@@ -15,7 +15,7 @@ def _parse_engines(flag: str, value: str | Sequence[str] | None) -> tuple[str, .
 
 
 class BenchOptions(ThreadOptions, SampleOptions):
-    """The options of a benchmark of artifacts side by side."""
+    """The command-line options of a benchmark of artifacts side by side."""
 
     streams: int = option("Rows of the batch; of --triton, the most to try.", default=1, least=1)
     seconds: float = option("For each artifact and engine.", default=5.0, least=0.1)
@@ -27,4 +27,4 @@ class BenchOptions(ThreadOptions, SampleOptions):
 
 
 class BenchReplacementOptions(ExtensibleOptions, by="instead of bench"):
-    """The options of parts that replace the benchmark, such as --triton."""
+    """The command-line options of plug-in parts that replace the benchmark, such as --triton."""

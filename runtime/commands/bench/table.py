@@ -54,7 +54,7 @@ DATA_COLUMNS = ("accuracy", "changed", "p", "SynOps")
 
 @with_fields(BenchOptions)
 def bench(artifacts: Sequence[str | Path], *, shown: bool = False, **options: Any) -> list[Measurement]:
-    """Benchmark artifacts side by side, and evaluate them on a data set if one is named.
+    """Benchmark artifacts side by side for speed, and evaluate them on a data set if one is named.
 
     options  engine=, streams=, data=, out=, ...: the fields of BenchOptions (options.py)
     shown    show progress bars
@@ -82,7 +82,7 @@ def evaluate_rows(
     limit: int | None,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Evaluate each artifact on a data set, and write accuracy, samples and synops into its benchmark row.
+    """Evaluate each artifact on a data set, and write accuracy, samples and synaptic operations into its row.
 
     It also sets decisions_changed, mcnemar_p and firing_rates. `rows` and `artifacts` are in the same order.
     """
@@ -109,7 +109,7 @@ def evaluate_rows(
 
 
 def format_table(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
-    """Return (headings, lines of cells) of the benchmark table.
+    """Format the benchmark as a table of texts: (headings, lines of cells).
 
     Columns of a data set and of a GPU adapter are left out if no row has them.
     """

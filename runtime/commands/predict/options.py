@@ -10,7 +10,7 @@ from runtime.core.measure.options import RunOptions
 
 
 class PredictOptions(RunOptions, ViewOptions):
-    """The options of a prediction of labels for recordings."""
+    """The command-line options of `plif predict`, which predicts labels for recordings."""
 
     out: Path | None = option("A table to write, .csv or .jsonl; on stdout when not given.", default=None)
     min_margin: float = option(

@@ -26,7 +26,7 @@ from runtime.core.observers import find_observers
 
 @dataclass(frozen=True)
 class UnlabelledRecordings:
-    """The paths of unlabelled recordings, and how to read them; a worker opens them with `open`.
+    """The paths of unlabelled recordings, and how to read them; worker processes open them with `open`.
 
     sensor, csv and up are those of ViewOptions.
     """
@@ -45,7 +45,7 @@ class UnlabelledRecordings:
         return "".join([f"{len(self.paths)} recordings", *options])
 
     def open(self, model: OpenModel) -> Dataset:
-        """Open the recordings as a data set of frames.
+        """Open the unlabelled recordings as a data set of frames for a model.
 
         Raises PlifError for a model that takes still images.
         """
@@ -63,7 +63,7 @@ class UnlabelledRecordings:
 def predict(
     model: Model, places: Sequence[str | Path], *, progress: Progress | None = None, **options: Any
 ) -> Predicted:
-    """Predict the labels of recordings, given as files and folders.
+    """Predict the labels of recordings of events, given as files and folders.
 
     options   out=, sensor=, min_margin=, ...: the fields of PredictOptions (options.py). The table `out` is
               written completely or not at all
@@ -121,5 +121,5 @@ def predict(
 
 
 def shards_folder(out: Path | None) -> Path | None:
-    """Return the folder, next to the table `out`, that keeps finished shards until the table is written."""
+    """Return the folder, next to the table `out`, that keeps finished predictions until the table is written."""
     return None if out is None else out.with_name(f"{out.name}.shards")

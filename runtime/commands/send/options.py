@@ -7,7 +7,7 @@ from runtime.core.base.options import option
 
 
 class SendOptions(ReadingOptions):
-    """The options for sending a recording as datagrams."""
+    """The command-line options for sending a recording as network datagrams."""
 
     speed: str = option("real: paced by the events' own time; max; or events a second.", default="real")
     # 100 events are 1300 bytes of t64 and fit the usual 1500 of Ethernet; no datagram is longer than 65,507 bytes

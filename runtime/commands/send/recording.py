@@ -29,7 +29,7 @@ EXAMPLE = "udp://127.0.0.1:7777?format=t64"
 
 @with_fields(SendOptions)
 def send(source: str, target: str, *, progress: Callable[[int], None] = lambda sent: None, **options: Any) -> int:
-    """Send the events of a source as datagrams, and return the number of events.
+    """Send the events of a source as UDP datagrams, and return the number of sent events.
 
     progress    called with the number of events sent so far
     options     speed=, each=, sensor=, csv=: the fields of SendOptions (options.py)
@@ -92,7 +92,7 @@ def _sleep_until(due_s: float) -> None:
 
 
 def _send_datagram(out: socket.socket, body: bytes) -> bool:
-    """Send a datagram, and return whether the host refused an earlier one because nobody listened."""
+    """Send a UDP datagram; return whether the host refused an earlier one because no program listened."""
     refused = False
     while True:
         try:

@@ -22,14 +22,14 @@ Row = dict[str, Any]
 
 
 class FolderOptions(OptionRecord):
-    """The options that name the folders of a data set."""
+    """The command-line options that name the folders of a data set."""
 
     root: str | None = option("The folder of the set to check.", default=None)
     out: Path | None = option("To make one: the folder to write.", default=None)
 
 
 def _find_makers() -> dict[str, Part]:
-    """Return {name: part} of the parts that simulate a data set."""
+    """Return the plug-in parts that simulate a data set, {name: part}."""
     return index_by_name({name: part for name, part in find_parts("datasets").items() if part.options})
 
 
@@ -70,7 +70,7 @@ def command(
 
 
 def _simulate(part: Part, name: str, out: Path | None, options: dict[str, Any], foreign: list[str]) -> Row:
-    """Simulate a data set and write it into the folder `out`.
+    """Simulate a data set with a plug-in part, and write it into the folder `out`.
 
     foreign: options that the user gave and that do not belong to this maker.
     """
@@ -98,7 +98,7 @@ def _maker_lines() -> Iterator[str]:
 
 
 def _download_lines(row: Row) -> list[str]:
-    """Return lines that say where to download a data set, and which command comes next."""
+    """Return lines of text that say where to download a data set, and which command comes next."""
     lines = [f"{row['name']}: {row['what']}", f"from     {row['source']}{', ' if row['size'] else ''}{row['size']}"]
     lines.append(f"licence  {row['licence']}")
     lines += [f"{file:<28} {checksum}" for file, checksum in row["checksums"].items()]

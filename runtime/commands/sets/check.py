@@ -21,7 +21,7 @@ from runtime.core.data.dataset import SPLITS, EventSet
 
 
 def list_datasets() -> list[dict[str, object]]:
-    """Return the description of every data set: name, kind, spec, shape, what, source, licence, and so on.
+    """Return the description of every data set: name, kind, spec, shape, contents, source, licence, and so on.
 
     The further keys are size, checksums and options.
     """
@@ -81,7 +81,7 @@ def check_dataset(
 
 
 def check_files(spec: str) -> dict[str, bool]:
-    """Return {file name: whether its checksum is the published one} of the downloaded files of a data set.
+    """Check the downloaded files of a data set against the published checksums: {file name: whether equal}.
 
     Another checksum is no error: Debian's copy of Fashion-MNIST, for example, was compressed again.
     """

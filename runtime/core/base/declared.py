@@ -20,7 +20,7 @@ SENSOR_FROM = {  # who says how large a sensor is, for a person
 
 
 def _parse_sensor_size(flag: str, value: object) -> object:
-    """Parse a sensor size: "346x260" becomes (346, 260); a value that is no text stays."""
+    """Parse the text of a sensor size: "346x260" becomes (346, 260); a value that is no text is returned unchanged."""
     return parse_size(f"{flag} {value}", value) if isinstance(value, str) else value
 
 

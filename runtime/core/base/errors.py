@@ -14,7 +14,7 @@ PARSE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticEr
 
 
 class PlifError(Exception):
-    """An unusable file or argument; its message is one printable line that needs no context."""
+    """The error for an unusable file or argument; its message is one printable line that needs no context."""
 
     exit_code = 2
 
@@ -36,7 +36,7 @@ class CheckFailed(PlifError):
 
 
 class Gate(NamedTuple):
-    """The outcome of one check: the reason of a failure or of a skip; neither if it passed."""
+    """The outcome of one check of a command: the reason why it failed or was skipped; neither if it passed."""
 
     name: str
     failed: str | None = None
@@ -50,14 +50,14 @@ class Interrupted(PlifError):
 
 
 class MissingExtra(PlifError):
-    """The error of a command that needs an optional dependency which is not installed."""
+    """The error of a command that needs an optional dependency (an extra of plif) that is not installed."""
 
     def __init__(self, feature: str, extra: str, index: str = "") -> None:
         super().__init__(f"{feature} needs an extra that is not installed: {format_pip_install(extra, index)}")
 
 
 def format_pip_install(extra: str, index: str = "") -> str:
-    """Return the pip command that installs an extra of plif.
+    """Return the pip command that installs an extra (optional dependencies) of plif.
 
     index  a pip option that names another package index, with a space at its end
     """

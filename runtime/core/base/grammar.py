@@ -79,7 +79,7 @@ def parse_scalar(text: str) -> str | float | bool | None:
 
 
 def scalar_parser(types: Any, expected: str) -> Parser:
-    """Return a parser that accepts `parse_scalar`'s values of some Python types only."""
+    """Return a parser of settings (see parse_scalar) that refuses values of other Python types than the given ones."""
 
     def read(text: str) -> object:
         value = parse_scalar(text)

@@ -31,7 +31,7 @@ class Latencies:
         )  # counts one duration, in milliseconds; a caller that adds for ever must call `flush` at times
 
     def flush(self) -> None:
-        """Move the durations that wait into the bins of the histogram; any thread may call it."""
+        """Sort the durations that were added to a histogram since the last call into its bins; any thread may call it."""
         with self._lock:
             ms = np.array([self._waiting.popleft() for _ in range(len(self._waiting))])
             if len(ms):
@@ -53,7 +53,7 @@ class Latencies:
         return self._total_ms
 
     def counts(self) -> dict[int, int]:
-        """Return {bin index: number of durations} of the bins that are not empty."""
+        """Return {bin index: number of durations} of a histogram's bins that are not empty."""
         self.flush()
         return {int(i): int(self._counts[i]) for i in np.flatnonzero(self._counts)}
 
@@ -89,14 +89,14 @@ class Latencies:
         ) if 0 < high <= n else None
 
     def count_below(self, bounds_ms: Sequence[float]) -> list[int]:
-        """Count the durations below each bound in ms, within the 1 % of a bin."""
+        """Count a histogram's durations below each bound in ms, to within the 1 % width of a bin."""
         self.flush()
         bins = [round(np.log10(bound / _LOWEST_MS) * _BINS_PER_DECADE) for bound in bounds_ms]
         sums = np.concatenate([[0], np.cumsum(self._counts)])
         return [int(sums[min(max(i, 0), len(self._counts))]) for i in bins]
 
     def histogram(self, bins_per_decade: int = 10) -> tuple[list[float], list[int]]:
-        """Return (edges in ms, counts) of the bins from the first to the last that is not empty, for drawing.
+        """Return (edges in ms, counts) of a histogram's bins, from the first to the last filled one, for drawing.
 
         There is one more edge than counts. Both are empty when nothing was measured.
         """
@@ -111,7 +111,7 @@ class Latencies:
         return [float(f"{edge:.4g}") for edge in edges], counts[first : last + 1].tolist()
 
     def to_dict(self) -> Percentiles:
-        """Return {"p50": ms, "p99": ms} with four digits, as commands print these percentiles."""
+        """Return {"p50": ms, "p99": ms} of a histogram of durations, with four digits, as commands print them."""
         return {"p50": _round_ms(self.percentile(50)), "p99": _round_ms(self.percentile(99))}
 
     def intervals(self) -> dict[str, list[float | None]]:

@@ -74,7 +74,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class PartOptions:
-    """A parameter of a command that takes the options of all parts of one kind, as {part: option record}.
+    """A parameter of a command that takes the options of all plug-in parts of a kind, as {part: option record}.
 
     Annotated[dict[str, OptionRecord], PartOptions("observers")]; the command line lists them like the command's own
     options (runtime/core/parts.py).
@@ -85,7 +85,7 @@ class PartOptions:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option, field))
 class OptionRecord:
-    """The base class of option records: a frozen dataclass that parses and checks each value.
+    """The base class of option records: frozen dataclasses of command-line options that check each value.
 
     It converts text to a path. A subclass adds rules of its own after super().__post_init__(). Raises PlifError for a
     value that is not allowed and for a keyword that is no option.
@@ -134,7 +134,7 @@ class OptionRecord:
                 raise PlifError(f"{flag} {value}: expected {describe_range(about['least'], about['most'])}")
 
     def changed_flags(self) -> dict[str, Any]:
-        """Return {flag: value} of the options that differ from their defaults."""
+        """Return {flag: value} of the options in a record that differ from their defaults."""
         changed = {}
         for entry in list_options(type(self)):
             value, parse = getattr(self, entry.name), entry.metadata["parse"]
@@ -194,7 +194,7 @@ def describe_range(least: float | None, most: float | None) -> str:
 
 
 def list_options(record: type[Any]) -> list[Field[Any]]:
-    """Return the fields of a record that are options: its own first, then those that it inherits."""
+    """Return the fields of an option record that are options: its own first, then those that it inherits."""
     declared = {entry.name: entry for entry in fields(record) if "help" in entry.metadata}
     order = [name for base in record.__mro__ for name in inspect.get_annotations(base) if name in declared]
     return [declared[name] for name in dict.fromkeys(order)]

@@ -18,7 +18,7 @@ INTERVAL_S = 0.1  # seconds between two redraws
 
 
 class Progress:
-    """A progress bar on stderr that is erased at the end of the block.
+    """A progress bar on stderr that is erased at the end of its `with` block.
 
     with Progress("reading") as progress: progress.update(done, total)
 
@@ -39,7 +39,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, count: int, total: int, note: str = "") -> None:
-        """Show that `count` of `total` are done, with a note next to the bar.
+        """Show on the progress bar that `count` of `total` are done, with a note next to it.
 
         Draws ten times a second at most.
         """

@@ -14,7 +14,7 @@ import signal
 
 
 def main() -> None:
-    """Run the `plif` command, the console script; Ctrl-C before it is loaded ends the process at once."""
+    """Run the `plif` command, the console script; Ctrl-C before its modules are loaded ends the process at once."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _exit_interrupted)
     from runtime.core.cli.main import main as command

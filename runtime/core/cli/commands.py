@@ -1,7 +1,7 @@
 """Converts a command's function to a Typer command: its signature becomes arguments, options and help.
 
-    file: Annotated[Path, Argument("An artifact.")]    an argument; a default makes it optional, a list takes several
-    output: Output                                     options: the fields of a record (runtime/core/base/options.py)
+file: Annotated[Path, Argument("An artifact.")]    an argument; a default makes it optional, a list takes several
+output: Output                                     options: the fields of a record (runtime/core/base/options.py)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.core.parts import load_part_options
 
 
 def find_records(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
-    """Return the option records of a command, by the names of its parameters; of parts: PARAMETER.PART."""
+    """Return a command's option records by the names of its parameters; those of plug-in parts as PARAMETER.PART."""
     records: dict[str, type[OptionRecord]] = {}
     for name, parameter in get_parameters(command).items():
         if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, OptionRecord):
@@ -31,7 +31,7 @@ def find_records(command: Callable[..., Any]) -> dict[str, type[OptionRecord]]:
 
 
 def _find_part_kind(parameter: inspect.Parameter) -> str | None:
-    """Return the kind of parts, such as "observers", with options that a parameter takes; None for others."""
+    """Return the kind of plug-in parts, such as "observers", whose options a parameter takes; None for other ones."""
     metadata = get_args(parameter.annotation)[-1] if get_origin(parameter.annotation) is Annotated else None
     return metadata.kind if isinstance(metadata, PartOptions) else None
 
@@ -45,7 +45,7 @@ def get_parameters(command: Callable[..., Any]) -> Mapping[str, inspect.Paramete
 
 
 def make_command(name: str, function: Callable[..., Any], about: str) -> Command:
-    """Return a function as a Typer command.
+    """Make a command for Typer (the command-line library) from a function with option records.
 
     about  the help of the command
     """
@@ -115,7 +115,7 @@ def _make_option(entry: Field[Any], declared: Any) -> inspect.Parameter:
 
 
 def run_instead(eager: Callable[[], None]) -> Callable[[bool], None]:
-    """Return the callback of a flag that runs a function instead of the command."""
+    """Return the callback of a command-line flag that runs a function instead of the command."""
 
     def do(is_given: bool) -> None:
         if is_given:

@@ -54,7 +54,7 @@ def info(
 
 
 def _read_card_or_none(file: Path) -> Card | None:
-    """Read the card of a file; None if it neither is nor is named like a model or an artifact."""
+    """Read the card (metadata) of a file; None if it neither is nor is named like a model or an artifact."""
     try:
         return read_card(file)
     except PlifError:
@@ -77,7 +77,7 @@ def describe_weights(card: Card) -> tuple[dict[str, str], list[str]]:
 
 
 def format_card(card: Card) -> list[str]:
-    """Format a card as lines of text; `--json` prints all of it."""
+    """Format a card (metadata of an artifact) as lines of text; `--json` prints all of it."""
     rows = [
         ("format", f"{card['format']} {card['format_version']}"),
         ("network", card["notation"] or "-"),
@@ -138,7 +138,7 @@ def _format_value(value: Any) -> str:
 
 
 def _format_digest(card: Card) -> str:
-    """Format a card's digest: its SHA-256 and its parts. `runtime.load` and `plif verify` check it."""
+    """Format a card's digest as text: the SHA-256 of the artifact's contents, and of each part of them."""
     digest = card.get(KEY)
     parts = digest.get("parts") if isinstance(digest, dict) else None
     if not isinstance(parts, dict):
@@ -182,7 +182,7 @@ def _format_provenance(record: dict[str, Any]) -> str:
 
 
 def _format_engine(record: dict[str, Any]) -> str:
-    """Format the record of an engine file: its builder, its GPUs and its kernels."""
+    """Format a card's record of a TensorRT engine file as text: its builder, its GPUs and its kernels."""
     gpu, streams = record.get("gpu"), record.get("streams") or {}
     gpu_note = f" on {gpu['name']}" if isinstance(gpu, dict) and "name" in gpu else ", ahead of time"
     text = f"{record.get('kind')} {record.get('version')}{gpu_note}"

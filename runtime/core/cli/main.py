@@ -42,7 +42,7 @@ OUTPUT_CLOSED = 141  # the exit code that a shell reports for `yes` in `yes | he
 
 @cache
 def get_core_commands(package: str) -> dict[str, Part]:
-    """Return the core commands of a package, which are always there, by name."""
+    """Return {name: command} of the commands in the core of a package, which need no plug-in part."""
     if find_spec(package) is None:
         return {}
     module = import_module(package)
@@ -53,13 +53,13 @@ def get_core_commands(package: str) -> dict[str, Part]:
 
 
 def list_all_commands() -> dict[str, Part]:
-    """Return {name that a user types: command}: the core commands first, then those of parts."""
+    """Return {name that a user types: command}: the core commands first, then those of plug-in parts."""
     core = {name: command for package in PACKAGES for name, command in get_core_commands(package).items()}
     return core | index_by_name(find_parts("commands"))
 
 
 def find_command(name: str) -> Part | None:
-    """Return a command by name: of the core, for which no part is read, or of a part; None if unknown."""
+    """Find a command by name: in the core, for which no plug-in part is read, or in a part; None if unknown."""
     core = next((get_core_commands(package)[name] for package in PACKAGES if name in get_core_commands(package)), None)
     return core or find_part("commands", name)
 
@@ -75,7 +75,7 @@ class _CommandGroup(TyperGroup):
         return None if part is None else _make_command(cmd_name, part)
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Resolve the command name, of one word or two, and return it with its arguments."""
+        """Find the command that the arguments name in one word or two; return its name, the command and the rest."""
         if args[0] not in get_core_commands("runtime") and (two_words := " ".join(args[:2])) in index_by_name(
             find_parts("commands")
         ):
@@ -95,7 +95,7 @@ class _CommandGroup(TyperGroup):
 
 
 def _make_command(name: str, part: Part) -> Command:
-    """Return a part's command for Typer; a command without its extra says what to install, for any options."""
+    """Return a plug-in part's command for Typer; if modules are missing, a command that says what to install."""
     if not part.requires:
         # these commands multiply no large matrices, and starting BLAS threads takes a fifth of their start-up time
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -110,7 +110,7 @@ def _make_command(name: str, part: Part) -> Command:
 
 
 def _note_missing(part: Part) -> str:
-    """Return the text that says what to install for a command; "" if all modules are installed."""
+    """Return the text that says what to install for a command; "" if all its modules are installed."""
     return "" if part.find_missing() is None else f"Not installed: {format_pip_install(part.extra)}"
 
 
@@ -236,7 +236,7 @@ def invoke(arguments: list[str]) -> int:
 
 
 def _is_output_closed() -> bool:
-    """Return whether the reader of our output closed it, as `| head -1` does; other broken pipes are faults."""
+    """Return whether the reader of our output closed it, as `| head -1` does; else a broken pipe is an error."""
     outputs = select.poll()
     for number in (1, 2):
         outputs.register(number, 0)

@@ -29,7 +29,7 @@ UNNAMED = (
 
 
 class Output(OptionRecord):
-    """The option --json, and the printing of a result."""
+    """The command-line option --json, and the printing of a command's result."""
 
     as_json: bool = option("JSON on stdout: one document; of plif stream one object a line.", "--json", default=False)
 
@@ -42,11 +42,11 @@ class Output(OptionRecord):
 
 
 class GateOptions(ExtensibleOptions, by="gates"):
-    """The options of observers that receive the gates of a command."""
+    """The options of observers that receive the outcomes of a command's checks (gates), such as a JUnit report."""
 
     @contextmanager
     def collect_gates(self, command: str, file: Path) -> Iterator[list[Gate]]:
-        """Yield the list of gates of `plif COMMAND FILE` to fill in, and pass it to the observers at the end.
+        """Yield a list for the outcomes of the checks of `plif COMMAND FILE`; at the end pass it to the observers.
 
         If the command ends with an error and no gate failed, the error becomes a failed gate.
         """

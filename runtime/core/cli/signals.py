@@ -7,8 +7,7 @@ the import has ended. The rest of this file is about streams.
 
     with StreamSignals() as signals:        # until the stream runs, a signal interrupts at once: KeyboardInterrupt
         running = ...
-        signals.end_gracefully(running.controls.end)     # from here on a signal ends the stream like the end of a
-          recording
+        signals.end_gracefully(running.controls.end)  # from here on a signal ends the stream in order
         try: ...the loop
         finally:
             signals.ignore()        # from here on signals change nothing: the summary and the recording are completed
@@ -82,7 +81,7 @@ def _repeat_signal(number: int) -> None:
 
 
 def _repeat_lost_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
-    """Repeat an interrupt that came in a destructor or in a callback of C.
+    """Repeat a Ctrl-C that Python dropped because it came in a destructor or in a callback of C.
 
     Python can only print such an exception; the signal comes again a moment later.
     """
@@ -123,12 +122,12 @@ def _exit_now(code: int) -> None:
 
 
 def process_exit_code(code: int) -> int:
-    """Return the exit code of the process: 143 for SIGTERM and 129 for SIGHUP instead of 130."""
+    """Return the exit code of the process: 130 (interrupted) becomes 143 after SIGTERM and 129 after SIGHUP."""
     return 128 + _last_signal if code == 130 else code
 
 
 class StreamSignals:
-    """The signal handling of a running stream, as the file describes; it does nothing outside the main thread.
+    """The signal handling of a running stream (see this module's docstring); it acts in the main thread only.
 
     stop_requested  whether a signal came
     """
@@ -161,7 +160,7 @@ class StreamSignals:
             self._pipe = None
 
     def end_gracefully(self, end: Callable[[], None]) -> None:
-        """Let the first signal call `end` in another thread from now on.
+        """Let the first signal from now on call `end` of the running stream, in another thread.
 
         KeyboardInterrupt comes only if the stream does not end then.
         """
@@ -181,7 +180,7 @@ class StreamSignals:
             end()
 
     def ignore(self) -> None:
-        """Ignore signals from now on, because the loop is over."""
+        """Ignore signals such as Ctrl-C from now on, because the loop of the stream is over."""
         self._closing = True
         self._done.set()
         if self._pipe is not None:
@@ -189,7 +188,7 @@ class StreamSignals:
                 os.write(self._pipe[1], b"x")  # wakes the thread, which returns
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal without a lock: interrupt, or wake the thread that asks the stream to end."""
+        """Handle a signal without a lock: interrupt, or wake the thread that asks the running stream to end."""
         if self._end is None and not self.stop_requested and not self._closing and _find_importer(frame) is not None:
             return _repeat_signal(number)
         first, self.stop_requested = not self.stop_requested, True

@@ -21,8 +21,8 @@ from runtime.core.parts import find_part, find_parts, index_by_name
 __all__ = ["Dataset", "Description", "add_options", "dataset_names", "find_dataset", "open_dataset", "parse_spec"]
 
 
-class Entry(Protocol):
-    """The class of a data set: a description, and a constructor that opens one split."""
+class DatasetClass(Protocol):
+    """The type of the class of a data set: it has a description, and its constructor opens one split."""
 
     @property
     def about(self) -> Description: ...
@@ -41,14 +41,14 @@ def dataset_names() -> list[str]:
     return [*sorted(index_by_name(read)), CORE]
 
 
-def find_dataset(name: str) -> Entry | None:
+def find_dataset(name: str) -> DatasetClass | None:
     """Find the class of a data set by its name; return None for an unknown name."""
     if name == CORE:
         return Nmnist
     part = find_part("datasets", name)
     if part is None or part.options:
         return None
-    sets: dict[str, Entry] = part.load("set:SETS")
+    sets: dict[str, DatasetClass] = part.load("set:SETS")
     return sets[name]
 
 
@@ -119,7 +119,7 @@ def add_options(
     return spec
 
 
-def parse_spec(spec: str) -> tuple[Entry, str, dict[str, str]]:
+def parse_spec(spec: str) -> tuple[DatasetClass, str, dict[str, str]]:
     """Parse a data set spec into (the set's class, DIR, options) without opening the set.
 
     Raise PlifError for an unknown name or option.
@@ -139,7 +139,7 @@ def parse_spec(spec: str) -> tuple[Entry, str, dict[str, str]]:
 
 
 def _parse_options(spec: str, query: str, about: Description) -> dict[str, str]:
-    """Parse the options behind the folder of a spec.
+    """Parse the options behind the folder in a data set spec NAME:DIR?OPTIONS.
 
     An option with WORD as its choices takes any text: the set itself checks it.
     """

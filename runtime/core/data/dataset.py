@@ -35,21 +35,21 @@ class Dataset(Protocol):
 
     @property
     def kind(self) -> str:
-        """The kind of the samples: events or static."""
+        """The kind of a data set's samples: "events" or "static" (still images)."""
         ...
 
     def __len__(self) -> int: ...
 
     def label(self, i: int) -> int:
-        """Return the label of sample i: an index into classes, or UNKNOWN."""
+        """Return the label of a data set's sample i: an index into its classes, or UNKNOWN."""
         ...
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
-        """Read sample i: of events float32 [T, C, H, W], of static images float32 [C, H, W]."""
+        """Read sample i of a data set: of events float32 [T, C, H, W], of static images float32 [C, H, W]."""
         ...
 
     def path(self, i: int) -> str:
-        """Return the origin of sample i for messages: a file, a part of one (FILE#part), ZIP/member, or just a name."""
+        """Return the origin of a data set's sample i, for messages: a file, FILE#part, ZIP/member, or just a name."""
         ...
 
 
@@ -86,7 +86,7 @@ class Description:
 
 
 def check_classes(name: str, classes: Sequence[str], expected: Sequence[str] | None) -> None:
-    """Refuse classes of a data set that are not the model's, in its order, and name the first difference."""
+    """Refuse a data set unless its classes are the model's, in the same order; name the first difference."""
     if expected is None or list(classes) == list(expected):
         return
     if len(classes) != len(expected):
@@ -122,7 +122,7 @@ class RecordingEvents(NamedTuple):
 
 
 class EventSet:
-    """A set of recordings as frames; a subclass has `recording(i)`, the events of sample i, or `load_recording(i)`."""
+    """A data set of recordings, read as frames; a subclass defines `recording(i)` or `load_recording(i)`."""
 
     kind: ClassVar[str] = "events"
     sensor: tuple[int, int] | None = None  # (width, height) that the set or the user says
@@ -151,16 +151,19 @@ class EventSet:
 
     @property
     def common_sensor(self) -> tuple[int, int] | None:
-        """The (width, height) for the card of a network trained on the set; None where recordings differ."""
+        """The (width, height) for the card of a network trained on this data set; None where recordings differ."""
         return self.sensor
 
     def fix_sensor(self) -> tuple[int, int] | None:
-        """Fix the sensor of recordings that say none to `common_sensor`, as in all use after training; return it."""
+        """Fix the sensor size of recordings that do not say theirs to `common_sensor`; return it.
+
+        Training calls it, so that such recordings are read as every user of the trained network reads them.
+        """
         return self.common_sensor
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings that determine the samples, in addition to their files."""
+        """The settings (framing, shape) that determine a data set's samples, in addition to their files."""
         return {"framing": str(self.framing), "shape": list(self.shape)}
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
@@ -168,11 +171,11 @@ class EventSet:
         return self.load_recording(i)[:3]
 
     def load_recording(self, i: int) -> RecordingEvents:
-        """Read sample i with its sensor's origin and invalid events; a set overrides this, `recording`, or both."""
+        """Read sample i with its sensor's origin and invalid events; a subclass overrides this, `recording`, or both."""
         return RecordingEvents(*self.recording(i), self.sensor_from)
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
-        """Read sample i with up to lead_us of its file before it, but no other sample; also return its start in us."""
+        """Read sample i and up to lead_us of its file before it, but no other sample; also return its start in us."""
         events, size, upright = self.recording(i)
         return events, size, upright, int(events["t"][0])
 
@@ -204,7 +207,7 @@ class EventSet:
 
 
 class FileEventSet(EventSet):
-    """Recordings in files, one per sample, in any format that runtime.core.events reads.
+    """A data set of recordings in files, one per sample, in any format that runtime.core.events reads.
 
     `recordings` has (rank, class index, path) of each. Samples are sorted by it, so that the first samples of a set
     with ranks that count within a class are a fair sample of the set.
@@ -277,7 +280,7 @@ def read_recording(
 
 
 class ImageSet:
-    """Images in memory, uint8 [N, H, W] or [N, H, W, C] with labels uint8 [N] -> samples float32 [C, H, W]."""
+    """A data set of images in memory, uint8 [N, H, W] or [N, H, W, C], read as samples float32 [C, H, W]."""
 
     kind: ClassVar[str] = "static"
 
@@ -314,7 +317,7 @@ class ImageSet:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings that determine the samples, in addition to their files."""
+        """The settings (mean, std) that determine a data set's images, in addition to their files."""
         return {"mean": self._mean.flatten().tolist(), "std": self._std.flatten().tolist()}
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
@@ -322,7 +325,7 @@ class ImageSet:
         return np.asarray(self._images[i])
 
     def sample(self, i: int) -> npt.NDArray[np.float32]:
-        """Return sample i normalised, (x / 255 - mean) / std, float32 [C, H, W]."""
+        """Return image i normalised, (x / 255 - mean) / std, float32 [C, H, W]."""
         image = self.image(i).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
         return np.asarray((image - self._mean) / self._std, np.float32)
 

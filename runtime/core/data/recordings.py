@@ -121,7 +121,7 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def join_folder_names(folder: Path) -> str:
-    """Join the names in a folder, for messages."""
+    """Join the names of the files and folders in a folder to one text, for messages."""
     return join_sorted_names(path.name for path in folder.iterdir())
 
 

@@ -31,7 +31,7 @@ from runtime.core.model.card import Card
 
 
 class Engine:
-    """An artifact that one backend has opened. Base class of all engines."""
+    """The base class of engines: an artifact that one backend, such as ONNX Runtime, has opened."""
 
     name: ClassVar[str]
     suffixes: ClassVar[
@@ -53,7 +53,7 @@ class Engine:
         raise NotImplementedError
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """Bind arrays, those of Buffers (runtime/core/engines/buffers.py), and return a function that runs one call.
+        """Bind arrays, those of Buffers (see buffers.py), to an engine, and return a function that runs one call.
 
         The function reads x and v and writes y, v_next and, where the engine was opened with rates, `rates`. v and
         v_next hold float32 [rows, ...], one array for each of the card's states, in their order.
@@ -61,7 +61,7 @@ class Engine:
         raise NotImplementedError
 
     def membranes(self, rows: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Allocate two sets of membranes for `bind`, float32 [rows, ...], zeros.
+        """Allocate two sets of membrane arrays for Engine.bind, float32 [rows, ...], zeros.
 
         An engine may choose their memory layout, and return the same set twice where it updates membranes in place.
         """
@@ -69,7 +69,7 @@ class Engine:
         return first, second
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
-        """Allocate the arrays for `rows` rows, bound to this engine.
+        """Allocate the arrays of a session of `rows` rows (streams), bound to this engine.
 
         rates: with the firing rate of each layer.
         """

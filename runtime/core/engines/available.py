@@ -46,7 +46,7 @@ def engines_for(kind: Kind) -> list[str]:
 
 
 def find_engine(name: str, path: Path, device: str | None = None) -> type[Engine]:
-    """Find the engine class of a name for a file; `auto` is the last of `engines_for`.
+    """Find the engine class for a file by name; "auto" means the last one in `engines_for`.
 
     onnxruntime, named or chosen by `auto`, becomes the engine of that name and of the device where there is one:
     onnxruntime-cuda. open_engine chooses among the engines that open one kind of file.
@@ -86,7 +86,7 @@ def load_engine_class(name: str) -> type[Engine]:
 
 
 def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tuple[Engine, EngineChoice]:
-    """Open an artifact with the engine of a name; for `auto` with the engine that is chosen.
+    """Open an artifact with the engine of a name; for "auto", with the fastest suitable one.
 
     Raise PlifError where no engine opens the file, and for an engine that would flush subnormal numbers of a network
     that notices.

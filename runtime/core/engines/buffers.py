@@ -43,11 +43,11 @@ class Buffers:
         self.rates = {layer: np.zeros(math.prod(steps) * rows, np.float32) for layer in layers}
 
     def run(self) -> None:
-        """Run one call of the engine."""
+        """Run one call of the engine on the arrays of these buffers."""
         raise NotImplementedError
 
     def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Run many steps of a step artifact: x [T, rows, C, H, W] -> y [T, rows, classes] and rates, float32.
+        """Run many steps of a one-step artifact: x [T, rows, C, H, W] -> y [T, rows, classes] and rates, float32.
 
         The rates of each layer are [T * rows].
         """
@@ -62,7 +62,7 @@ class Buffers:
         return y, {layer: values.reshape(-1) for layer, values in rates.items()}
 
     def membranes(self) -> list[np.ndarray]:
-        """Return the membranes, float32 [rows, ...] in the order of the card's states.
+        """Return the membranes in a session's buffers, float32 [rows, ...], in the order of the card's states.
 
         Read or change them before the next run.
         """
@@ -91,12 +91,12 @@ class PingPongBuffers(Buffers):
         self._phase = 1 - self._phase
 
     def membranes(self) -> list[np.ndarray]:
-        """Return the membranes that the next call reads, float32 [rows, ...] of each state."""
+        """Return the membranes that the engine's next call reads, float32 [rows, ...] of each state."""
         return self._sets[self._phase]
 
 
 class Resident(Buffers):
-    """Buffers with membranes that stay on the engine's device.
+    """Buffers of a session with membranes that stay on the engine's device, such as a GPU.
 
     An engine derives its own class from this one, with `call`, `push` and `pull`.
 
@@ -109,15 +109,15 @@ class Resident(Buffers):
         self._copied = True  # v holds the membranes, and may have been changed
 
     def call(self) -> None:
-        """Run one call on the device: x and the membranes -> y, the rates, and the next membranes."""
+        """Run one call of the engine on its device: x and the membranes -> y, the rates and the next membranes."""
         raise NotImplementedError
 
     def push(self) -> None:
-        """Copy the membranes from `v` to the device."""
+        """Copy the membranes from the host arrays `v` to the engine's device."""
         raise NotImplementedError
 
     def pull(self) -> None:
-        """Copy the membranes from the device to `v`."""
+        """Copy the membranes from the engine's device to the host arrays `v`."""
         raise NotImplementedError
 
     def run(self) -> None:
@@ -127,7 +127,7 @@ class Resident(Buffers):
         self.call()
 
     def membranes(self) -> list[np.ndarray]:
-        """Return the membranes, float32 [rows, ...] of each state, copied from the device if necessary."""
+        """Return a session's membranes, float32 [rows, ...] of each state, copied from the device if necessary."""
         if not self._copied:
             self.pull()
             self._copied = True
@@ -135,7 +135,7 @@ class Resident(Buffers):
 
 
 class SequenceArrays:
-    """The input, output and rate arrays of a call of several steps, without the membranes."""
+    """The input, output and rate arrays of an engine call of several steps, without the membranes."""
 
     def __init__(self, buffers: Buffers, steps: int) -> None:
         self.x = np.zeros((steps, *buffers.x.shape), np.float32)

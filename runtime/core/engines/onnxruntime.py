@@ -66,7 +66,7 @@ class OnnxRuntime(Engine):
         advice: str,
         model: bytes | None = None,
     ) -> ort.InferenceSession:
-        """Open a session on the engine's provider or, without provider options, on that of the settings.
+        """Open an ONNX Runtime session on the engine's provider or, without provider options, on the settings' one.
 
         `advice` ends the message of the error if it cannot be opened. model: other bytes than the engine's own
         """
@@ -94,7 +94,7 @@ class OnnxRuntime(Engine):
 
 
 def cpu_settings(threads: int, flush: bool) -> ort.SessionOptions:
-    """Create the settings of a session on the CPU.
+    """Create the ONNX Runtime settings of a session on the CPU.
 
     flush: whether its threads flush subnormal numbers to zero; native.flush_subnormals does so in the calling thread.
     """

@@ -35,7 +35,7 @@ def to_spike_counts(y: np.ndarray, voters: int) -> np.ndarray:
 
 
 class Session:
-    """The membranes of one or more streams of a model.
+    """A session of a model: the membranes of one or more streams of input, which are stepped together.
 
     A session is for one thread at a time; several sessions can share one engine.
 
@@ -64,7 +64,7 @@ class Session:
         return f"<{type(self).__name__}: {self.streams} streams after {steps} steps of {self.model!r}>"
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
-        """Run one time step: x [streams, C, H, W] -> y float32 [streams, classes], or a map [streams, ...].
+        """Run one time step of a session: x [streams, C, H, W] -> y [streams, classes] or a map [streams, ...].
 
         y is the module's output for this step.
 
@@ -97,7 +97,7 @@ class Session:
         return np.array(buffers.y)
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
-        """Run many steps: x [T, B, C, H, W] -> y float32 [T, B, classes], B streams.
+        """Run many steps of a session: x [T, B, C, H, W] -> y float32 [T, B, classes], B streams.
 
         A network for still images also accepts one image [B, C, H, W], and then runs the T steps of its card. rows
         and counted: see `step`. Raise PlifError as `step` does, before the first step.
@@ -127,7 +127,7 @@ class Session:
 
     @property
     def rates(self) -> dict[str, float]:
-        """The firing rate {layer: 0..1} of the last step, over neurons and rows; needs load(..., rates=True).
+        """The firing rate {layer: 0..1} of a session's last step, over neurons and rows; needs load(..., rates=True).
 
         For an unrolled artifact it covers all steps of the last call.
         """
@@ -135,7 +135,7 @@ class Session:
 
     @property
     def last_rates(self) -> dict[str, np.ndarray]:
-        """The firing rates of each layer for each row of the last step: float32 [rows].
+        """The firing rates of each layer for each row of a session's last step: float32 [rows].
 
         For an unrolled artifact they are [T * rows].
         """
@@ -145,20 +145,20 @@ class Session:
 
     @property
     def call_rates(self) -> dict[str, np.ndarray]:
-        """The firing rates of each layer for each row and step of the last `run` or `step`: float32 [T * rows]."""
+        """The firing rates of each layer for each row and step of a session's last `run` or `step`: float32 [T * rows]."""
         if self._last is None:
             raise PlifError("no firing rates before the first step")
         return {layer: values.copy() for layer, values in self._last.items()}
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Reset the membranes to their initial values, for all streams or for some."""
+        """Reset a session's membranes to their initial values, for all streams or for some."""
         index = self._rows(rows)
         for v, state in zip(self._all.membranes(), self.model.card["states"], strict=True):
             v[index] = state["initial"]
         self.steps[index] = 0
 
     def fade(self, factor: float, rows: Sequence[int] | None = None) -> None:
-        """Decay the membranes towards their initial values: v = initial + (v - initial) * factor.
+        """Decay a session's membranes towards their initial values: v = initial + (v - initial) * factor.
 
         `rows` are the streams, all when None.
         """
@@ -168,12 +168,12 @@ class Session:
             v[index] = initial + (v[index] - initial) * np.float32(factor)
 
     def snapshot(self, row: int | None = None) -> Snapshot:
-        """Copy the membranes, float32 [streams, ...] for each state; of one stream [1, ...]."""
+        """Copy a session's membranes, float32 [streams, ...] for each state; of one stream [1, ...]."""
         index = self._rows(None if row is None else [row])
         return [v[index].copy() for v in self._all.membranes()]
 
     def restore(self, snapshot: Snapshot, row: int | None = None) -> None:
-        """Restore the membranes from a snapshot, of all streams or of one.
+        """Restore a session's membranes from a snapshot, of all streams or of one.
 
         Raise PlifError, and leave the session unchanged, where the snapshot does not fit.
         """
@@ -188,14 +188,14 @@ class Session:
 
     @property
     def state(self) -> dict[str, np.ndarray]:
-        """The membranes by state name, e.g. v.conv1: float32 [streams, C, H, W].
+        """A session's membranes by state name, e.g. v.conv1: float32 [streams, C, H, W].
 
         They are views, valid until the next step.
         """
         return {state["name"]: v for state, v in zip(self.model.card["states"], self._all.membranes(), strict=True)}
 
     def _rows(self, rows: Sequence[int] | None) -> np.ndarray | slice:
-        """Convert stream numbers to an index, int64 [n]; all rows where `rows` is None."""
+        """Convert stream numbers to an index of a session's rows, int64 [n]; all rows where `rows` is None."""
         if rows is None:
             return slice(None)
         index = np.asarray(rows)
@@ -209,7 +209,7 @@ class Session:
         return index
 
     def _load_rows(self, index: np.ndarray | slice, rows: int) -> Buffers:
-        """Return buffers for so many rows, filled with the membranes of the rows `index`.
+        """Return buffers of as many rows as `index` has, filled with the membranes of these rows of the session.
 
         They are reused by the next call.
         """
@@ -224,7 +224,7 @@ class Session:
         return self._some[rows]
 
     def _store_rows(self, index: np.ndarray | slice, buffers: Buffers) -> None:
-        """Copy the membranes of a call of some rows back to all rows."""
+        """Copy the membranes after a call of some rows back to the buffers of all rows of the session."""
         for v, part in zip(self._all.membranes(), buffers.membranes(), strict=True):
             v[index] = part
 

@@ -24,7 +24,7 @@ Sizes = list[int | str]  # of a shape; "B" is the number of rows
 def name_tensors(
     card: Card, x: Tensor, v: Sequence[Tensor], y: Tensor, v_next: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Map the tensors of one call to their names in the graph: (inputs, outputs), {name: tensor} each.
+    """Map the tensors of one network call to their names in the graph: (inputs, outputs), {name: tensor} each.
 
     x [rows, C, H, W], y [rows, classes]; v and v_next [rows, ...], in the order of the card's states
     """
@@ -43,7 +43,7 @@ def rate_outputs(card: Card, rates: bool) -> dict[str, str]:
 
 
 def spiking_layers(card: Card) -> dict[str, bool]:
-    """Map each spiking layer to whether its spikes are graded (other numbers than 0 and 1).
+    """Map each spiking layer to True if its spikes are graded (other numbers than 0 and 1), else False.
 
     The order is that of the card's states.
     """

@@ -13,7 +13,7 @@ from runtime.core.engines.tensors import require_finite
 
 
 def open_session(model: OpenModel, streams: int = 1) -> Session:
-    """Open a session of `streams` streams in the reset state."""
+    """Open a session of `streams` streams of the artifact that an engine has opened, in the reset state."""
     return UnrolledSession(model, streams) if model.unrolled else Session(model, streams)
 
 
@@ -21,14 +21,14 @@ class UnrolledSession(Session):
     """A session of an artifact that was unrolled over T steps: a call runs exactly T steps."""
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
-        """Refuse a single step, x [B, C, H, W]."""
+        """Refuse a single step, x [B, C, H, W], because a call of an unrolled artifact runs T steps."""
         raise PlifError(
             f"{self.model.path}: an unrolled artifact takes {self.model.T} steps at once; "
             "for single steps use the step form: plif export model.pt --form step"
         )
 
     def run(self, x: np.ndarray, rows: Sequence[int] | None = None, *, counted: bool = False) -> np.ndarray:
-        """Run x [T n, B, C, H, W] in n chunks of T steps; the membranes pass from one chunk to the next.
+        """Run x [T n, B, C, H, W] through an unrolled artifact in n chunks of T steps; the membranes carry over.
 
         See Session.run.
         """

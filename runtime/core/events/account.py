@@ -8,7 +8,7 @@ from runtime.native.interface import PlifAccount
 
 
 class Account:
-    """The counts of a source's events by outcome: used, filtered, late, invalid or dropped.
+    """The account of a source's events: their counts by outcome (used, filtered, late, invalid or dropped).
 
     Counts only grow, and any thread may add to them.
 
@@ -35,7 +35,7 @@ class Account:
         self._lock = threading.Lock()
 
     def add(self, arrived: int = 0, *, used: int = 0, filtered: int = 0, invalid: int = 0, dropped: int = 0) -> None:
-        """Add events to the counts.
+        """Add events to the account of a source: arrived, used, filtered, invalid or dropped.
 
         `arrived` counts events seen for the first time. The others count events with an outcome known now, each event
         once.
@@ -49,9 +49,9 @@ class Account:
                 self.dropped += dropped
 
     def exclude_earlier_run(self, waiting: int) -> None:
-        """Exclude the counts of an earlier run, with the state that the framer has resumed.
+        """Subtract the event counts of an earlier run, after the framer has restored the state of that run.
 
-        Only new events are counted, and the `waiting` events of the resumed open frame.
+        Only new events are counted, and the `waiting` events of the restored open frame.
         """
         before = self.framer_account
         self._arrived -= before.events_in - waiting
@@ -61,7 +61,7 @@ class Account:
         self._not_shown -= before.not_shown
 
     def close(self) -> None:
-        """Count the waiting events as dropped and stop counting."""
+        """Close an account of events: count the waiting ones as dropped, and stop counting."""
         with self._lock:
             if not self.closed:
                 self.closed = True
@@ -89,7 +89,7 @@ class Account:
 
     @property
     def waiting(self) -> int:
-        """The number of events with an outcome that is not known yet; 0 at the end."""
+        """The number of events whose outcome is not known yet in a source's account; 0 at the end."""
         return self.events_in - self.used - self.filtered - self.late - self.invalid - self.dropped
 
     def _counts(self) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ UNLIKE_TRAINING = "unlike what the network was trained on"
 
 @dataclass(frozen=True)
 class EventOutcome:
-    """The numbers of events of a recording, or of a feed so far, by outcome: used or lost.
+    """The event counts of a recording, or of a feed so far, by outcome: used, lost or not shown.
 
     An event that a filter or the framing leaves out is neither used nor lost.
 
@@ -55,7 +55,7 @@ class EventOutcome:
     events_not_shown: int = 0
 
     def compute_statistics(self, shape: Sequence[int]) -> dict[str, float]:
-        """Return the known statistics {name of RANGES: value} for a network with an input of shape (C, H, W)."""
+        """Return the known statistics {name in RANGES: value} of a recording, for a network input of shape (C, H, W)."""
         statistics = {}
         if self.duration_us > 0:
             statistics["rate"] = 1e6 * (self.events - self.events_not_shown) / self.duration_us
@@ -90,26 +90,26 @@ class DomainMonitor(Protocol):
     recordings: int
 
     def add(self, name: str, outcome: EventOutcome, unfinished: bool = False) -> None:
-        """Compare one recording with the training data.
+        """Compare one more recording with the training data in a network's card.
 
         `unfinished`: see `compare`.
         """
 
     def compare(self, outcome: EventOutcome, unfinished: bool = False) -> Iterator[str]:
-        """Yield each difference of a recording from the training data, in half a line.
+        """Yield each difference of a recording from the network's training data, in half a line of text.
 
         unfinished: more events may come, so missing events are not reported.
         """
 
     def line(self) -> str | None:
-        """Return one line about recordings unlike the training data, or None where nearly all are like it."""
+        """Return one line about recordings that differ from the training data, or None where nearly all are like it."""
 
     def to_dict(self) -> dict[str, object]:
-        """Return the comparison as a dictionary for JSON."""
+        """Return the comparison of recordings with the training data as a dictionary for JSON."""
 
 
 def load_domain_monitor(card: Card, framing: Framing | None = None) -> DomainMonitor | None:
-    """Load the part that compares recordings with a card's training data; return None without such a part.
+    """Load the plug-in part that compares recordings with a card's training data; None if there is no such part.
 
     `framing` replaces the card's framing.
     """
@@ -120,7 +120,7 @@ def load_domain_monitor(card: Card, framing: Framing | None = None) -> DomainMon
 
 
 def format_statistic(name: str, *values: float) -> str:
-    """Format one value of a statistic of RANGES with its unit, or both ends of a range without it."""
+    """Format one value of a recording's statistic (a name in RANGES) with its unit, or both ends of a range without."""
     is_range = len(values) > 1
     if name == "rate":
         return " to ".join(map(format_count, values)) + " events a second" * (not is_range)

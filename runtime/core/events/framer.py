@@ -62,7 +62,7 @@ def measure_extent(framing: Framing, packets: Iterable[np.ndarray]) -> Extent | 
 
 
 class Framer(NativeSession):
-    """A converter from events, pushed in file order, to frames.
+    """A converter from the events of one recording or stream, pushed in file order, to frames.
 
     shape is the network's (C, H, W), source_size the sensor's (width, height), `upright` the source's orientation.
     Offline framings need the extent of the recording. Use one Framer for one recording.
@@ -115,15 +115,15 @@ class Framer(NativeSession):
         return self.framing.describe_sampling(self.source_size, self.shape)
 
     def push(self, events: np.ndarray) -> list[Frame]:
-        """Push events [N] of EVENT_DTYPE and return the frames that they close, in order."""
+        """Push events [N] of EVENT_DTYPE into a framer and return the frames that they complete, in order."""
         return list(self.iter_frames(events))
 
     def close(self) -> list[Frame]:
-        """End the recording and return the frames that are still open."""
+        """End the recording in a framer and return the frames that are still open."""
         return list(self.iter_last_frames())
 
     def iter_frames(self, events: np.ndarray, verdicts: np.ndarray | None = None) -> Iterator[Frame]:
-        """Push events [N] and yield the frames that they close, one at a time.
+        """Push events [N] into a framer and yield the frames that they complete, one at a time.
 
         Memory stays bounded when few events make many frames. Consume the iterator completely.
 
@@ -141,11 +141,11 @@ class Framer(NativeSession):
 
     @property
     def accepts_words(self) -> bool:
-        """Return whether the framer accepts undecoded words: only where frames follow the clock."""
+        """Return whether a framer accepts undecoded words of a file: only where frames follow the clock."""
         return not self.framing.is_offline
 
     def iter_word_frames(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
-        """Push undecoded words of EVT 3.0, uint16 [N], and yield the frames that they close.
+        """Push undecoded words of EVT 3.0, uint16 [N], into a framer and yield the frames that they complete.
 
         `reader` counts the events of the words.
         """
@@ -163,14 +163,14 @@ class Framer(NativeSession):
         return self._fetch_frames(fetch, contiguous)
 
     def iter_last_frames(self) -> Iterator[Frame]:
-        """End the recording and yield the frames that are still open, one at a time."""
+        """End the recording in a framer and yield the frames that are still open, one at a time."""
         if self._closed:
             return iter(())
         self._closed = True
         return self._fetch_frames(partial(self._library.plif_frame_finish, self._handle, self._input_ref))
 
     def restart(self, afresh: bool = True) -> Iterator[Frame]:
-        """Close the open frame and yield it, because the source starts again.
+        """Close a framer's open frame and yield it, because the event source starts again.
 
         The next frame starts a new time grid and is marked as a discontinuity. With `afresh` it also requests a reset
         of membranes and evidence.
@@ -184,7 +184,7 @@ class Framer(NativeSession):
             raise PlifError("this framer is closed: use a new one for each recording")
 
     def _fetch_frames(self, fetch: Callable[[], int], *_alive: object, once: bool = False) -> Iterator[Frame]:
-        """Yield the frames that a function of libplif returns until it has no more.
+        """Yield the frames that a function of libplif returns, until it has no more.
 
         `_alive` keeps the memory that the function reads.
         """
@@ -225,14 +225,14 @@ class Framer(NativeSession):
 
     @property
     def time_state(self) -> PlifTime:
-        """The time state: start of the open frame, latest time, waiting events, and gaps so far."""
+        """The state of a framer in time: start of the open frame, latest time, waiting events, and gaps so far."""
         state = PlifTime()
         self._library.plif_time_of(self._handle, c.byref(state))
         return state
 
     @property
     def clock_us(self) -> int | None:
-        """The latest event time in us, or None.
+        """The latest event time in us that a framer has seen, or None.
 
         It is None before the first event, where frames follow no clock, and when no frame is due any more.
         """
@@ -240,16 +240,16 @@ class Framer(NativeSession):
         return int(state.clock_us) if state.is_known else None
 
     def is_over(self, t_us: int) -> bool:
-        """Return whether the open frame ends by the time t_us if no more events come."""
+        """Return whether a framer's open frame ends by the time t_us if no more events come."""
         state = self.time_state
         return bool(state.is_known) and t_us - state.open_us >= (self.framing.step_us or 0)
 
     def tick(self, t_us: int) -> Iterator[Frame]:
-        """Advance a silent source to the time t_us, which is now, and yield the frames that have ended."""
+        """Advance the framer of a silent source to the time t_us, which is now; yield the frames that have ended."""
         return self._fetch_frames(partial(self._library.plif_frame_tick, self._handle, t_us, self._input_ref))
 
     def resume(self, t_us: int) -> bool:
-        """Resume after silence with an event at t_us; return whether that event is late.
+        """Resume a framer after silence with an event at t_us; return whether that event is late.
 
         An event that was delayed on its way is not late because of ticks: the time grid steps back to it, as far as
           the grid
@@ -258,7 +258,7 @@ class Framer(NativeSession):
         return bool(self._library.plif_resume(self._handle, t_us) > 0)
 
     def restore_state(self, state: np.ndarray) -> None:
-        """Restore the saved state of another framer, uint8 [bytes], in the middle of its frame.
+        """Restore a framer from the saved state of another one, uint8 [bytes], in the middle of its frame.
 
         Raise PlifError for other bytes.
         """
@@ -269,7 +269,7 @@ class Framer(NativeSession):
     # --- frames that wait -------------------------------------------------------------------------------------------
 
     def join(self, newer: Frame, older: Frame) -> None:
-        """Merge the frame `older` into `newer`: event counts add up (binary: either).
+        """Merge two frames: add the event counts of `older` to those of `newer` (binary: either).
 
         The merged frame lasts from the start of the older one to the end of the newer one.
         """

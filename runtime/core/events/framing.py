@@ -61,17 +61,17 @@ class Framing:
 
     @property
     def is_offline(self) -> bool:
-        """True if the framing divides a complete recording, which it reads twice; a live source cannot have it."""
+        """True if a framing divides a complete recording, which it reads twice; a live source cannot have it."""
         return self.kind in ("count", "time")
 
     @property
     def step_us(self) -> int | None:
-        """The longest time in us from the end of a frame to the end of the next; None without a clock."""
+        """The longest time in us from the end of one frame of a framing to the end of the next; None without a clock."""
         return self.every_us or self.duration_us or self.max_us
 
     @property
     def pieces(self) -> int:
-        """The number of clock steps in one frame: 1, or more where frames overlap."""
+        """The number of clock steps in one frame of a framing: 1, or more where frames overlap."""
         return self.duration_us // self.every_us if self.duration_us and self.every_us else 1
 
     def visible_size(self, sensor: tuple[int, int]) -> tuple[int, int]:
@@ -92,7 +92,7 @@ class Framing:
         return f"one pixel of {format_count(pixels_per_cell)}" if pixels_per_cell > 1 else ""
 
     def with_view(self, view: str | None) -> Framing:
-        """Return this framing in the view that a card asks for.
+        """Return this framing with the orientation ("view") that a card asks for.
 
         "upright" rotates pictures that are stored rotated, as their format says. Raise PlifError where the framing
         has another orientation.
@@ -135,7 +135,7 @@ class Framing:
 
 
 def resolve_framing(card: Card, override: str | None = None) -> Framing | None:
-    """Return the framing of a card, or of `override` in its place, in the view that the card asks for.
+    """Return the framing in a card, or `override` in its place, with the orientation that the card asks for.
 
     resize=auto is resolved: it is sum for a card's text without resize.
     """

@@ -19,7 +19,7 @@ class _Decision(TypedDict):
 
 
 class DecisionLine(_Decision, total=False):
-    """The JSON line of one step and its decision (runtime/core/stream/decide.py).
+    """The JSON line of `plif stream` about one step and its decision (runtime/core/stream/decide.py).
 
     source  the stream's name, if there are several
     why     "idle" or "not sure", where label is null
@@ -73,6 +73,6 @@ class StreamSummary(_Summary, total=False):
 
 
 class SummaryLine(TypedDict):
-    """The last JSON line: the summary of the run."""
+    """The last JSON line of `plif stream`: the summary of the run."""
 
     summary: StreamSummary

@@ -57,7 +57,7 @@ def frame_and_count(
     source_size: tuple[int, int],
     upright: str = "identity",
 ) -> tuple[np.ndarray, Account]:
-    """Convert the events [N] of a recording to frames float32 [T, C, H, W], and return their account, too.
+    """Convert the events [N] of a recording to frames float32 [T, C, H, W]; also return the account of its events.
 
     An event is used if it is in one of the frames. See `make_frames`.
     """

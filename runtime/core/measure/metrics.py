@@ -32,7 +32,7 @@ PACKAGES = ("numpy", "onnxruntime", "ray")
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a proportion, right of n (E. B. Wilson, 1927); (0, 1) if n is 0.
+    """Return the 95 % Wilson interval of the proportion right / n (E. B. Wilson, 1927); (0, 1) if n is 0.
 
     Unlike p +- 1.96 s it stays within 0..1, and it has a width even if all are right.
     """
@@ -92,7 +92,7 @@ def macro_f1(per_class: Sequence[ClassRow]) -> float | None:
 
 
 def identify_artifact(path: Path, card: Card) -> ArtifactIdentity:
-    """Return the path, size, SHA-256 and digest of an artifact."""
+    """Return an artifact's path, size, SHA-256 of the file, and digest: the SHA-256 over its parts (see digest.py)."""
     size, sha256 = hash_artifact(path)
     return {"path": str(path), "bytes": size, "sha256": sha256, "digest": read_digest(card)}
 

@@ -10,7 +10,7 @@ from runtime.core.observers import ExtensibleOptions
 
 
 class RunOptions(ExtensibleOptions, by="workers"):
-    """The options of running an evaluation; none of them changes an answer."""
+    """The options of running an evaluation, such as the batch size; none of them changes an answer."""
 
     batch: int | None = option("Samples in one batch; measured when not given.", default=None, least=1)
 
@@ -32,11 +32,11 @@ class EvaluateOptions(SampleOptions, RunOptions, ViewOptions, by="exits"):
 
 
 class JudgeOptions(EvaluateOptions, ExtensibleOptions, by="eval"):
-    """The options of an evaluation with minimum accuracy and maximum latency; reaching a bar exactly is enough."""
+    """The options of an evaluation with minimum accuracy and maximum latency; reaching a limit exactly is enough."""
 
     min_accuracy: float | None = option("Exit 1 where accuracy (0..1) is lower.", default=None, least=0, most=1)
     max_p99_ms: float | None = option("Exit 1 where the p99 of a call takes longer.", default=None, least=1e-9)
 
 
 class ReplacementOptions(ExtensibleOptions, by="instead of eval"):
-    """The options of observers that replace an evaluation, such as calibrations."""
+    """The options of observers that run in place of an evaluation, such as calibrations."""

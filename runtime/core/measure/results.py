@@ -49,7 +49,7 @@ class Measurement:
 
 
 class TimedPredictionRow(PredictionRow):
-    """The prediction of a recording, as JSON, with its time.
+    """The prediction of a recording, as JSON, with the time that the engine took for it.
 
     milliseconds  of the engine: the calls of its batch, divided by the rows in it
     """

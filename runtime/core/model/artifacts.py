@@ -66,7 +66,7 @@ class Kind:
     no_exit: str = ""
 
     def read_contents(self, path: Path) -> Contents:
-        """Read a whole artifact and hash its parts other than the card. Raises PlifError if it is unreadable."""
+        """Read a whole artifact and hash its parts except the card. Raises PlifError if it is unreadable."""
         from runtime.core.model.readers.contents import Contents
 
         return Contents() if self.contents is None else _import_function(self.contents)(path)
@@ -78,7 +78,7 @@ class Kind:
         return data
 
     def read_program(self, path: Path, card: dict[str, object]) -> bytes:
-        """Return the libplif program in an artifact file, for a kind that has `program`."""
+        """Return the libplif program stored in an artifact file; only for artifact kinds whose `program` is set."""
         assert self.program is not None
         program: bytes = _import_function(self.program)(path, card)
         return program
@@ -153,7 +153,7 @@ def _find_kind(parts: Iterable[Part], path: Path, head: bytes, folder: bool) -> 
 
 
 def has_mark(part: Part, path: Path, head: bytes, folder: bool) -> bool:
-    """Return whether a file or folder is of a part's kind, by its first bytes or by a file in the folder.
+    """Return whether a file or folder is of a plug-in part's artifact kind, by its first bytes or a file in it.
 
     head  the first HEAD_BYTES of a file
     """

@@ -75,7 +75,7 @@ def get_exit_margin(card: Card) -> float | None:
 
 
 def get_decide_rule(card: Card) -> str | None:
-    """Return a card's --decide rule for feeds without an end (`plif eval --calibrate-decide`); None without one."""
+    """Return a card's rule for decisions on endless streams (`plif eval --calibrate-decide`); None without one."""
     return None if card.get("decide") is None else str(card["decide"]["rule"])
 
 
@@ -112,7 +112,7 @@ def _refuse_constant(name: str) -> float:
 
 
 class _DuplicateKey(Exception):
-    """A key that an object of a card has twice; JSON readers differ in the value that they take."""
+    """The error for a key that a JSON object in a card has twice, which JSON readers treat differently."""
 
 
 def _build_object(pairs: list[tuple[str, object]]) -> Card:
@@ -124,7 +124,7 @@ def _build_object(pairs: list[tuple[str, object]]) -> Card:
 
 
 class _NonFiniteNumber(Exception):
-    """A number of a card that overflows float32, such as 1e999 or 1e39."""
+    """The error for a number in a card that overflows float32, such as 1e999 or 1e39."""
 
 
 def _parse_decimal(text: str) -> float:
@@ -200,7 +200,7 @@ def output_shape(card: Card) -> list[int]:
 
 
 def _check_programs(nodes: Any, context: str) -> None:
-    """Refuse a traced neuron in a card's graph if its program, which every interpreter runs, does not fit."""
+    """Refuse a card with a traced neuron (a neuron as a program of operations) whose program is invalid."""
     for node in nodes if isinstance(nodes, list) else [nodes]:
         attrs = node.get("attrs") if isinstance(node, dict) else None
         if not isinstance(attrs, dict):

@@ -42,7 +42,7 @@ def write_digest(card: Card, contents: Contents) -> None:
 
 
 def read_digest(card: Card) -> str | None:
-    """Return the SHA-256 over all parts of an artifact, from its card; None if the card has no digest."""
+    """Return the SHA-256 over all parts of an artifact, read from its card; None if the card has no digest."""
     digest = card.get(KEY)
     sha256 = digest.get("sha256") if isinstance(digest, dict) else None
     return sha256 if isinstance(sha256, str) else None
@@ -81,7 +81,7 @@ def require_unchanged(path: Path, card: Card, meanwhile: Callable[[], object] = 
 
 
 def find_part_layer(part: str, card: Card) -> str:
-    """Return the layer that a part of a digest belongs to; the part's own name if it belongs to none."""
+    """Return the layer that an artifact's hashed part, such as a tensor, belongs to; else the part's name."""
     node = part.removeprefix("tensor ").rpartition(".")[0]
     for record in card["graph"]["nodes"]:
         if isinstance(record, dict) and record.get("name") == node:

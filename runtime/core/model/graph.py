@@ -94,14 +94,14 @@ class Graph:
         return [node for node in self.nodes if name in node.inputs]
 
     def has_only_reader(self, name: str, reader: str) -> bool:
-        """Return whether one node alone reads a value that is not the graph's output.
+        """Return whether only one node of the graph reads a value, and it is not the graph's output.
 
         Only then may a pass rescale the value for this reader.
         """
         return name != self.output and [node.name for node in self.consumers(name)] == [reader]
 
     def replace_nodes(self, changed: Mapping[str, Node], dropped: frozenset[str] | set[str] = frozenset()) -> Graph:
-        """Return the graph with some nodes replaced and some dropped.
+        """Return the graph with some nodes replaced and others removed.
 
         The readers of a dropped node read its first input.
         """
@@ -197,12 +197,12 @@ def state_output(layer: str, variable: str = "v") -> str:
 
 
 def state_key(layer: str, variable: str = "v") -> str:
-    """Return the key of a state variable in a state {key: array}: conv1 for the membrane v, i.conv1 for i."""
+    """Return the key of a state variable in a dict {key: array}: conv1 for the membrane v, i.conv1 for variable i."""
     return layer if variable == "v" else f"{variable}.{layer}"
 
 
 def record_key(state: StateRecord) -> str:
-    """Return the key of a card's state record in a state {key: array}."""
+    """Return the key in a dict {key: array} of the state variable that a card's state record describes."""
     return state_key(state["layer"], state["variable"])
 
 

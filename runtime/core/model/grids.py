@@ -21,7 +21,7 @@ WIDTHS = (2, 4, 8)  # bits of a packed number
 
 @dataclass(frozen=True)
 class Grid:
-    """One precision of quantized weights.
+    """A precision of quantized weights, such as int4: its bits, and settings of the rounding to its integers.
 
     bits    of a weight
     lowest  the smallest scale that rounding tries, as a share of max |W| / max_level: the fewer bits, the more
@@ -58,7 +58,7 @@ def count_bits(weights: np.ndarray) -> int:
 
 
 def pack(values: np.ndarray, bits: int) -> np.ndarray:
-    """Pack integers [...] of few bits into bytes, uint8 [n].
+    """Pack integers [...] of 2, 4 or 8 bits into bytes, uint8 [n].
 
     It keeps the lowest `bits` of each, in their order in memory; the first goes into the lowest bits of a byte.
     """
@@ -70,7 +70,7 @@ def pack(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
-    """Unpack bytes uint8 [n] of `pack` into int8 [count]."""
+    """Unpack the bytes uint8 [n] that `pack` returned into integers, int8 [count]."""
     sign = 1 << bits - 1
     fields: np.ndarray = packed[:, None] >> np.arange(0, 8, bits, dtype=np.uint8) & (1 << bits) - 1
     values: np.ndarray = (fields ^ sign).astype(np.int16) - sign

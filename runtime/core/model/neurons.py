@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Equation:
-    """The equation of one kind of neuron.
+    """The equation of one kind of spiking neuron: its step as a function, parameters, states and initial values.
 
     kind      its name in graphs and cards
     step      (m, n, x, state) -> (h, s, next state); h is the charged membrane, which is compared with
@@ -61,7 +61,7 @@ EQUATIONS: Registry[Equation] = Registry("neurons")
 
 
 def register_equation(equation: Equation) -> Equation:
-    """Register the equation of a kind of neuron for graphs, the interpreter, the writers and the gate."""
+    """Register the equation of a kind of neuron, for graphs, the interpreter, file writers and the export proof."""
     EQUATIONS.entries[equation.kind] = equation
     return equation
 
@@ -89,7 +89,7 @@ def output_kind(attrs: Mapping[str, object]) -> str:
 
 
 def _step_plif(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of an IF, LIF or PLIF neuron: x [B, ...] -> h, s and the next state.
+    """Compute one step of an IF, LIF or PLIF neuron: x [B, ...] -> membrane h, spikes s and the next state.
 
     charge: exact (times alpha), divided (by tau, as SpikingJelly's LIFNode does) or folded (alpha is in the weights).
     """
@@ -109,7 +109,7 @@ def _step_plif(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
 
 
 def fire_and_reset(m: Math, n: Terms, h: Value, fires: Value) -> tuple[Value, Value]:
-    """Return the spikes s and the membrane v after the reset, each [B, ...].
+    """Return a neuron layer's spikes s, and its membrane v after the reset, each [B, ...].
 
     v is v_reset where the neuron fired; with v_reset None it is h - v_threshold there.
     """

@@ -30,7 +30,7 @@ CONTEXT = 200  # characters of a notation before and after an error
 
 
 class NotationError(PlifError):
-    """A network notation that cannot be parsed; `position`, from 0, is the character of the error."""
+    """The error for an invalid network notation (layers as text); `position` is the index of the wrong character."""
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         self.position = position
@@ -106,7 +106,7 @@ Layer = Conv | Pool | FC | BN | Dropout | Neurons
 
 @dataclass(frozen=True)
 class Notation:
-    """A parsed network notation: `items` as written, `layers()` with every repetition expanded."""
+    """A parsed network notation (layers as text): `items` as written, `layers()` with repetitions expanded."""
 
     items: tuple[Layer | Repeat, ...]
 

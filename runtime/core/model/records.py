@@ -15,7 +15,7 @@ Output = Literal["votes", "spikes", "currents", "membrane"]
 
 
 class InputRecord(TypedDict):
-    """The input of a network at one step.
+    """The card's record of the input of a network at one step.
 
     shape   [C, H, W], without the batch; networks of other libraries may have other shapes
     """
@@ -32,7 +32,7 @@ class NormalisationRecord(TypedDict):
 
 
 class DigestRecord(TypedDict):
-    """The digest of an artifact (runtime/core/model/digest.py).
+    """The digest of an artifact in its card: hashes of its parts (runtime/core/model/digest.py).
 
     sha256  of all parts;  parts: the SHA-256 of each
     """
@@ -42,7 +42,7 @@ class DigestRecord(TypedDict):
 
 
 class CardRecord(TypedDict):
-    """The keys that both kinds of card have.
+    """The keys that the cards of models and of artifacts share.
 
     T               time-steps of a sample
     classes         in the order of the outputs
@@ -62,7 +62,7 @@ class CardRecord(TypedDict):
 
 
 class OptionalCardKeys(TypedDict, total=False):
-    """The optional keys of both kinds of card.
+    """The optional keys that the cards of models and of artifacts share.
 
     view        pictures were turned upright in training
     sensor      [width, height] of the recordings of its training, where all had the same
@@ -77,7 +77,7 @@ class OptionalCardKeys(TypedDict, total=False):
 
 
 class ModelCard(CardRecord, OptionalCardKeys):
-    """The card of a model.pt.
+    """The card (metadata) of a model.pt.
 
     notation  the layers;  options: of its neurons and of its training
     training  the record of the training, or null
@@ -89,7 +89,7 @@ class ModelCard(CardRecord, OptionalCardKeys):
 
 
 class NodeRecord(TypedDict):
-    """A node of a card's `graph`; params: {name: the tensor of the file}."""
+    """A node in a card's `graph`; `params` maps the names of parameters to those of tensors in the file."""
 
     name: str
     op: str
@@ -109,7 +109,7 @@ class GraphRecord(TypedDict):
 
 
 class StateRecord(TypedDict):
-    """One state variable of a card's `states`: a tensor in, and a tensor out."""
+    """One state variable in a card's `states`: the tensor that holds it before a step, and the one after it."""
 
     name: str
     input: str
@@ -126,7 +126,7 @@ class _Output(TypedDict):
 
 
 class OutputRecord(_Output, total=False):
-    """The output y of a network.
+    """The card's record of the output y of a network.
 
     voters  neurons that vote for a class
     shape   without the batch, if y is a map and not one number for each class
@@ -152,7 +152,7 @@ class _Parity(TypedDict):
 
 
 class ParityRecord(_Parity, total=False):
-    """The result of the proof at the time of the export, as in `plif verify --json`.
+    """The result of the export proof (parity with PyTorch) in a card, as in `plif verify --json`.
 
     With rounded weights also:
 
@@ -189,7 +189,7 @@ class _Artifact(CardRecord):
 
 
 class ArtifactCard(_Artifact, OptionalCardKeys, total=False):
-    """The card of an exported artifact.
+    """The card (metadata) of an exported artifact.
 
     notation       the layers, where the model has one
     batch          a fixed number of streams, or null

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Unsupported(Exception):
-    """A network that breaks a rule of the exporter; the reader adds the place, unless `path` names it."""
+    """The error for a network that breaks a rule of the exporter; a model reader adds the place without `path`."""
 
     def __init__(self, rule: str, advice: str, path: str | None = None) -> None:
         super().__init__(f"{rule}; {advice}")
@@ -12,7 +12,7 @@ class Unsupported(Exception):
 
 
 class InvalidModule(Unsupported):
-    """A module with an error of its own, which no other reader could export either."""
+    """The error for a module that is itself wrong, so that no other model reader could export it either."""
 
 
 def require(holds: bool, rule: str, advice: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, SupportsFloat
 
 
 class Value(Protocol):
-    """A value of a backend with arithmetic and comparisons: an array [B, ...], a measure, a shape or a symbol."""
+    """A value that supports arithmetic and comparisons, such as an array [B, ...], a shape or a symbol."""
 
     def __add__(self, operand: Operand, /) -> Value: ...
     def __radd__(self, operand: SupportsFloat, /) -> Value: ...
@@ -31,10 +31,10 @@ StepOutput = tuple[Value, Value, States]  # (h, s, next state) of a neuron
 
 
 class Math(Protocol):
-    """The functions of an equation that are no arithmetic operators: its argument `m`."""
+    """The functions that a neuron equation calls as `m`, since they are no arithmetic operators."""
 
     def spikes(self, fires: Value) -> Value:
-        """Convert a comparison [B, ...] to spikes: 0.0 and 1.0."""
+        """Convert a comparison [B, ...] to spikes: 1.0 where it is true, else 0.0."""
 
     def where(self, condition: Value, a: Operand, b: Operand) -> Value: ...
 
@@ -43,7 +43,7 @@ class Math(Protocol):
 
 
 class Terms:
-    """The parameters and attributes of a neuron layer: the argument `n` of an equation.
+    """The parameters and attributes of a neuron layer: the argument `n` of its equation.
 
     arrays    the parameters by name
     constant  (name, number) -> value: converts number attributes to values of the backend
@@ -66,7 +66,7 @@ class Terms:
 
 
 class Symbol:
-    """A value of an equation: an existing tensor (`name`), or an operation on other values."""
+    """A value of a neuron equation: an existing tensor (`name`), or an operation on other values."""
 
     def __init__(self, op: str | None, inputs: tuple[Symbol | float, ...] = (), name: str | None = None):
         self.op, self.inputs, self.name = op, inputs, name
@@ -106,7 +106,7 @@ class Symbol:
 
 
 class SymbolicMath:
-    """The functions of an equation (Math) for symbols: they record operations."""
+    """The functions of a neuron equation (see Math) for symbols: they record operations."""
 
     def spikes(self, fires: Symbol) -> Symbol:
         return Symbol("Cast", (fires,))

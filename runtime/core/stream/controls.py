@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Controls:
-    """The controls of a run: start, stop, reset and end, from any thread.
+    """The controls of a streaming run: start, stop, reset and end, from any thread.
 
     The loop reads `running`, `ended` and `resets` as plain attributes at every step.
 
@@ -37,13 +37,13 @@ class Controls:
             self.resets.add(source)
 
     def take_resets(self) -> set[str | None]:
-        """Return the resets requested since the last call, and clear them."""
+        """Return the names of the sources with a requested reset, and clear the requests; None stands for all."""
         with self._change:
             requested, self.resets = self.resets, set()
         return requested
 
     def wait(self) -> None:
-        """Block until the stream runs or ends."""
+        """Block until a stopped streaming run is started again or ends."""
         with self._change:
             self._change.wait_for(lambda: self.running or self.ended)
 

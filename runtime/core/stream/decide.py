@@ -52,7 +52,7 @@ class Decision:
     soft: str | None = None
 
     def to_dict(self, source: bool = False) -> DecisionLine:
-        """Return one line of --json; with the name of the source if `source` is true."""
+        """Return a decision as one line of --json; with the name of the source if `source` is true."""
         line: DecisionLine = {
             "t_us": self.t_us,
             "step": self.step,
@@ -98,7 +98,7 @@ class Rules(NativeSession):
         self._decision_ref = c.byref(self._decision)
 
     def before_step(self, start_us: int, end_us: int, events: int, flags: int = 0) -> bool:
-        """Apply the reset rule to a frame of so many events; fill `decay`.
+        """Apply a stream's reset rule before a frame: set `decay`, the factor for each row's membranes.
 
         Return whether time is missing before the frame.
 
@@ -111,7 +111,7 @@ class Rules(NativeSession):
         return bool(gap)
 
     def apply_resets(self, frame: Frame, flags: int, session: Session, rows: Sequence[int]) -> int:
-        """Apply the reset rule before a frame to these rows of a session; return how many rows it reset.
+        """Apply a stream's reset rule before a frame to some rows of a session; return how many rows it reset.
 
         The frame is marked where time is missing before it.
         """
@@ -126,7 +126,7 @@ class Rules(NativeSession):
         return afresh
 
     def after_step(self, y: np.ndarray) -> PlifDecision:
-        """Apply the decision rule to y float32 [rows, classes] of a step; return libplif's decision.
+        """Apply a stream's decision rule to the network's output y float32 [rows, classes]; return the decision.
 
         The decision's numbers are valid until the next call.
         """
@@ -138,7 +138,7 @@ class Rules(NativeSession):
         return self._decision
 
     def decide_stored(self, frames: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Run the rules over stored steps; return index and soft of each decision, int64 [steps, 2].
+        """Run decision rules over stored steps; return the class (firm) and an early guess (soft), int64 [steps, 2].
 
         frames int64 [steps, 4]: start and end in us, events, flags.  y float32 [steps, rows, classes]
         """

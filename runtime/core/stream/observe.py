@@ -35,10 +35,10 @@ class Observer:
     rates = False  # whether on_frame needs firing rates: `plif stream` then counts spikes
 
     def on_open(self, run: Any) -> None:
-        """Handle a new run before any input is read; refuse unsuitable options here. run: see on_start."""
+        """Handle the opening of a streaming run, before any input is read; refuse unsuitable options here."""
 
     def on_start(self, run: Any) -> None:
-        """Handle the start of a run, before its first event is read.
+        """Handle the start of a streaming run, before its first event is read.
 
         run: the runtime.core.stream.run.Run; `run.controls` steers it.
         """
@@ -50,7 +50,7 @@ class Observer:
         """
 
     def on_return(self, source: str) -> None:
-        """Handle the return of a lost source; the next on_packet is the first of the new time."""
+        """Handle the return of a lost event source; the next on_packet is the first one after it."""
 
     def on_tick(self, source: str, t_us: int) -> None:
         """Handle silence of a live source until t_us: frames that ended by then have no more events."""
@@ -67,7 +67,7 @@ class Observer:
         """
 
     def on_reset(self, source: str, step: int, why: str) -> None:
-        """Handle a reset: membranes and evidence start afresh before this step.
+        """Handle a reset in a stream: membranes and evidence (votes) start afresh before this step.
 
         why: policy, control or return; "copy" where only one row of `--reset every:T/K` starts afresh: the other
           rows, and the
@@ -75,25 +75,25 @@ class Observer:
         """
 
     def on_wait(self) -> None:
-        """Handle waiting for the next frame of a live or paced source, about once in BEAT_S.
+        """Handle waiting for the next frame of a live or paced source, about once every BEAT_S seconds.
 
         The call comes in the loop's thread.
         """
 
     def on_decision(self, decision: Decision) -> None:
-        """Handle the decision of a step, after on_frame for the same step."""
+        """Handle the decision about a step of a stream, after on_frame for the same step."""
 
     def on_note(self, source: str, text: str) -> None:
-        """Handle one line that the user should read: lost, back, overloaded."""
+        """Handle one line that the user should read, such as: source lost, source back, overloaded."""
 
     def on_end(self, run: Any) -> None:
-        """Handle the end of the input, or of a live source; the accounts are still open."""
+        """Handle the end of a stream's input, or of a live source; the accounts of events are still open."""
 
     def on_summary(self, summary: StreamSummary) -> None:
-        """Handle the summary of a run, once, at its end, also after an interrupt."""
+        """Handle the summary of a streaming run, once, at its end, also after an interrupt."""
 
     def close(self) -> None:
-        """Close an observer of `plif stream` when all output was printed, whatever ended the run."""
+        """Close an observer of `plif stream` once all output has been printed, whatever ended the run."""
 
 
 class Observers:

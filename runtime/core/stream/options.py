@@ -45,7 +45,7 @@ class StreamOptions(ViewOptions, ExtensibleOptions, by="run"):
     )
 
     def override(self, recorded: StreamOptions) -> StreamOptions:
-        """Return these options; missing ones are taken from a recording, except speed, sensor, csv and up."""
+        """Return these stream options, with missing ones from a recording's options, except speed, sensor, csv, up."""
         options: dict[str, Any] = {name: value for name, value in self.to_dict().items() if value is not None}
         return replace(
             recorded, **{**options, "speed": self.speed, "sensor": self.sensor, "csv": self.csv, "up": self.up}
@@ -54,7 +54,7 @@ class StreamOptions(ViewOptions, ExtensibleOptions, by="run"):
     def complete(
         self, framing: str, endless: Sequence[bool], exit_margin: float | None = None, rule: str | None = None
     ) -> StreamOptions:
-        """Return the options with all defaults filled in.
+        """Return stream options with all defaults filled in.
 
         endless      for each source, whether it has no end in sight
         exit_margin  the card's margin of an early exit, for recordings
@@ -80,5 +80,5 @@ class StreamOptions(ViewOptions, ExtensibleOptions, by="run"):
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return the options as a dictionary, as in recording.json."""
+        """Return stream options as a dictionary, as in recording.json."""
         return asdict(self)

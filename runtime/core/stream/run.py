@@ -46,7 +46,7 @@ Stage = Enum("Stage", "NEW RUNNING READ SUMMARIZED CLOSED")  # of a run; the sum
 
 
 class Run:
-    """A run of one stream or several: iterate over its Decisions, once.
+    """A run of a model on one event stream or several: iterate over its Decisions, once.
 
     `summary()` has the account of all events at any time.
 
@@ -139,7 +139,7 @@ class Run:
         return next(n for n in (name, *(f"{name} #{k}" for k in range(2, len(self.names) + 3))) if n not in self.names)
 
     def _make_queues(self) -> None:
-        """Create reader threads if a source has a clock of its own; then all sources get one."""
+        """Create threads that read the sources ahead, if one is live or paced; then every source gets one."""
         self.controls.wake = self._wake_up
         paced = self.options.speed == "real"
         alone = len(self.streams) == 1 and self.source.waits  # a pipe, and nothing else to wait for
@@ -158,7 +158,7 @@ class Run:
         self._queues = queues if threaded else None
 
     def _wake_up(self) -> None:
-        """Wake the loop after a use of the controls.
+        """Wake the loop of a streaming run after a use of its controls.
 
         A loop that waits in the read of a pipe is woken by the end of its source.
         """
@@ -172,7 +172,7 @@ class Run:
 
     @property
     def names(self) -> list[str]:
-        """The names of the sources, for observers and decisions."""
+        """The names of a streaming run's sources, for observers and decisions."""
         return [stream.name for stream in self.streams]
 
     @property
@@ -204,7 +204,7 @@ class Run:
             self.close()
 
     def _note_odd_options(self) -> None:
-        """Note options that are allowed but rarely meant.
+        """Note stream options that are allowed but rarely meant.
 
         They are a sum over a feed without an end, and a pace that a pipe cannot have.
         """
@@ -252,7 +252,7 @@ class Run:
                 yield batch
 
     def _step(self, batch: list[Stream]) -> list[Decision]:
-        """Step the network for the streams of the batch, each with its pending frame; return their decisions."""
+        """Step the network for the streams of a batch, each with its pending frame; return their decisions."""
         if self.controls.resets:  # a stream without a frame in this batch resets before its next frame
             requested = self.controls.take_resets()
             for stream in self.streams:
@@ -285,7 +285,7 @@ class Run:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the run: read no more, drop and count waiting frames, send the summary to the observers.
+        """End a streaming run: read no more, drop and count waiting frames, send the summary to the observers.
 
         Iterating to the end closes the run, too.
         """

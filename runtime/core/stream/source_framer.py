@@ -26,7 +26,7 @@ LATE_AGAIN_S = 60.0  # the shortest interval between two reports of late events
 
 
 class SourceFramer:
-    """An iterator over the frames of a source.
+    """An iterator over the frames of an event source, made by a framer and optional event filters.
 
     framing    how events become frames; shape is the network's (C, H, W)
     filters    the filters of a part (runtime.observers.event_filters) between the source and the frames
@@ -82,7 +82,7 @@ class SourceFramer:
         self._resumed = False
 
     def save_state(self) -> dict[str, np.ndarray]:
-        """Return the state that the source's frames depend on, as arrays by name.
+        """Return the state that an event source's frames depend on, as arrays by name.
 
         Types and shapes of the arrays [...] follow from the options.
         """
@@ -101,7 +101,7 @@ class SourceFramer:
         self._heard_s, self._clock_us, self._resumed = time.perf_counter(), self.framer.clock_us or 0, True
 
     def _make_filters(self) -> Any:
-        """Create a new chain of filters; return None if no filters were requested."""
+        """Create a new chain of event filters; return None if no filters were requested."""
         if not self._filter_text:
             return None
         for part in find_observers("filters"):
@@ -109,13 +109,13 @@ class SourceFramer:
         raise PlifError(f"--filter {self._filter_text}: no part here filters events")
 
     def _measure_extent(self, framing: Framing) -> Extent | None:
-        """Measure the extent of the events that will reach the framer."""
+        """Measure the extent (count, first and last time) of the events that will reach the framer."""
         if framing.kind == "count" and not self._filter_text:
             return Extent(self.source.count())
         return measure_extent(framing, self._read_filtered())
 
     def _read_filtered(self) -> Iterator[np.ndarray]:
-        """Yield the events that will reach the framer, in another pass with filters of its own."""
+        """Yield the events of a source that pass the filters, in another pass with filters of its own."""
         filters, (width, height) = self._make_filters(), self.source.sensor
         for packet in self.source.packets():
             if filters:
@@ -126,7 +126,7 @@ class SourceFramer:
 
     @property
     def account(self) -> Account:
-        """The account of the source's events.
+        """The account of a source's events: their counts by outcome.
 
         The caller that steps the frames enters their events as used, or as dropped.
         """
@@ -145,7 +145,7 @@ class SourceFramer:
         return self.source.choose(chain.from_iterable(self._iter_packets()), self.framer)
 
     def _iter_packets(self) -> Iterator[Iterator[Frame]]:
-        """Yield an iterator over the frames of each packet of the source.
+        """Yield for each packet of an event source an iterator over the frames that it completes.
 
         Frames are made during iteration, before the next packet is read.
         """
@@ -158,7 +158,7 @@ class SourceFramer:
             yield self.framer.iter_last_frames()
 
     def _frame_words(self, words: Iterator[tuple[np.ndarray, Evt3Reader]]) -> Iterator[Iterator[Frame]]:
-        """Yield the frames of undecoded words, for a recording with events that nobody observes."""
+        """Yield the frames made from a recording's undecoded words; only where nobody observes its events."""
         for part, reader in words:
             self.framer.now_s = time.perf_counter()
             self._enter_losses()
@@ -245,7 +245,7 @@ class SourceFramer:
         return self.framer.iter_frames(*self.filters(packet)) if self.filters else self.framer.iter_frames(packet)
 
     def _enter_losses(self) -> None:
-        """Add the source's invalid and dropped events since the last call to the account."""
+        """Add an event source's invalid and dropped events since the last call to the account of its events."""
         invalid, dropped = self.source.invalid - self._invalid, self.source.dropped - self._dropped
         if invalid or dropped:
             self.account.add(invalid + dropped, invalid=invalid, dropped=dropped)

@@ -28,7 +28,7 @@ LATENCY_BATCH = 1024  # so many latencies are added to the statistics at a time
 
 
 class FrameQueueCounts(Protocol):
-    """The counts of a frame queue that a thread fills: merged, dropped, and most waiting frames."""
+    """The counts of a queue of frames that a thread fills: merged, dropped, and most waiting frames."""
 
     merged: int
     dropped: int
@@ -36,7 +36,7 @@ class FrameQueueCounts(Protocol):
 
 
 class Stream:
-    """One stream of a run: a source, its frames, its rows of the batch and its rules.
+    """One stream of a run: an event source, its frames, its rows of the network's batch and its decision rules.
 
     The run calls `before_step`, steps the network for all its streams, and calls `after_step` with this stream's y.
 
@@ -84,7 +84,7 @@ class Stream:
         self._observers = observers
 
     def save_state(self) -> dict[str, np.ndarray]:
-        """Return the state of this stream as arrays [...] by name.
+        """Return the state of one stream of a run as arrays [...] by name.
 
         Types and shapes follow from its options.
         """
@@ -100,7 +100,7 @@ class Stream:
         self.steps = self._steps_before = int(state["steps"][0])
 
     def before_step(self, frame: Frame, session: Session) -> None:
-        """Reset and decay the stream's rows as its rules say, before the frame is stepped."""
+        """Reset and decay the membranes (rows) of a stream as its rules say, before its frame is stepped."""
         requested, self.reset_requested = self.reset_requested, False
         afresh = requested or frame.restart
         flags = frame.discontinuity * GAP | afresh * AFRESH | frame.lost * LOST
@@ -112,7 +112,7 @@ class Stream:
             )
 
     def after_step(self, frame: Frame, y: np.ndarray, rates: dict[str, float]) -> Decision:
-        """Decide after a step: y float32 [rows of this stream, classes], the network's output for the frame."""
+        """Decide on a frame after its step, from the network's output y, float32 [rows of this stream, classes]."""
         if not self.account.closed:
             self.account.used += frame.events  # this thread alone enters what was used
         answer = self.rules.after_step(y)
@@ -156,7 +156,7 @@ class Stream:
         return decision
 
     def check_domain(self, last: bool = False, unfinished: bool = True) -> None:
-        """Compare the events so far with the network's training data; report once where they differ.
+        """Compare a stream's events so far with the network's training data; report once where they differ.
 
         `last` is the final check, of all events. unfinished: more events may come, so missing events are not
         reported.
@@ -234,7 +234,7 @@ def _worst_percentiles(parts: Sequence[Percentiles]) -> Percentiles:
 
 
 def check_streamable(model: OpenModel, sources: Sequence[str | Source], speed: str) -> None:
-    """Refuse a model that cannot stream, and a source that is none."""
+    """Refuse a model that cannot process a stream, and an object that is no event source."""
     if model.unrolled:
         raise PlifError(
             f"{model.path}: is unrolled over T={model.T} and cannot stream; use the step form: plif export --form step"

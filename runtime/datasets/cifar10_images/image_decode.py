@@ -17,7 +17,7 @@ MEMORY = 512 << 20  # bytes: several images of the largest size
 
 
 def decode_image(data: bytes) -> bytes:
-    """Decode one image to the bytes of an answer, with pixels or an error message.
+    """Decode an image file to the bytes that the child process answers: pixels, or an error message.
 
     Pillow may raise any exception for invalid images, or for those that claim to be huge.
     """

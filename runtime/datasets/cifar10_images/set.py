@@ -39,7 +39,7 @@ os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_i
 
 
 class Cifar10(ImageSet):
-    """The data set `cifar10:DIR`, from binary files or folders of images.
+    """The data set `cifar10:DIR` of colour images, from binary files or folders of images.
 
     Binary files keep their order. Images: the first of each class, then the second ones, and so on.
     """
@@ -85,7 +85,7 @@ class Cifar10(ImageSet):
         )
 
     def image(self, i: int) -> npt.NDArray[np.uint8]:
-        """Return the pixels of sample i, uint8 [H, W, C]."""
+        """Return the pixels of the CIFAR-10 image i, uint8 [H, W, C]."""
         if not self._files:
             return super().image(i)
         image = self._decoder.read(self._files[i])
@@ -115,7 +115,7 @@ def _read_batches(folder: Path, split: str) -> tuple[npt.NDArray[np.uint8], npt.
 
 
 class ImageDecoder:
-    """A decoder of PNG and JPEG files that runs Pillow in a child process (image_decode.py).
+    """A decoder of PNG and JPEG files that runs Pillow in a child process, since the files are not trusted.
 
     One child decodes files of BUDGET bytes in all, which sets its time limit (runtime/formats/child/children.py);
     then another starts. Threads may share the decoder; a forked process gets its own child.
@@ -126,7 +126,7 @@ class ImageDecoder:
         self._child: Child | None = None
 
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
-        """Decode an image file to uint8 [H, W, 3]. Raises PlifError."""
+        """Decode a PNG or JPEG file to pixels uint8 [H, W, 3]. Raises PlifError if it cannot be decoded."""
         if importlib.util.find_spec("PIL") is None:
             raise MissingExtra("CIFAR-10 as a folder of images", "train")
         if path.is_file() and path.stat().st_size > MOST_BYTES:

@@ -73,7 +73,7 @@ STROKES: dict[int, tuple[tuple[float, float, tuple[Stroke, ...]], ...]] = {
 
 
 def draw_digit(d: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Draw a new image float32 [28, 28] of digit d, from 0 (black) to 1 (pen)."""
+    """Draw a new random image, float32 [28, 28], of the handwritten digit d, from 0 (black) to 1 (pen)."""
     if d not in STROKES:
         raise PlifError(f"draw_digit: {d!r} is no digit, expected 0 to 9")
     ways = STROKES[d]
@@ -86,7 +86,7 @@ def draw_digit(d: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
 
 
 def _jitter_stroke(stroke: Stroke, wobble: float, rng: np.random.Generator) -> list[Points]:
-    """Move the points of a stroke at random and cut it at its corners into pieces, each [n, 2].
+    """Move the points of a digit's stroke at random, and cut it at its corners into pieces, each [n, 2].
 
     Both copies of a corner move together.
     """
@@ -102,7 +102,7 @@ def _jitter_stroke(stroke: Stroke, wobble: float, rng: np.random.Generator) -> l
 
 
 def _interpolate(pieces: list[Points], per_span: int = 6) -> Points:
-    """Interpolate each piece of points by a Catmull-Rom curve; return one polyline [n, 2]."""
+    """Interpolate the points of each piece of a stroke by a Catmull-Rom curve; return one polyline [n, 2]."""
     f = np.linspace(0, 1, per_span, endpoint=False)[:, None]
     parts = []
     for points in pieces:
@@ -115,7 +115,7 @@ def _interpolate(pieces: list[Points], per_span: int = 6) -> Points:
 
 
 def _pose_curves(curves: list[Points], rng: np.random.Generator) -> list[Points]:
-    """Rotate, slant and stretch the curves of a digit, then place them in the image, in pixels."""
+    """Rotate, slant and stretch the curves of a digit at random, then place them in the image, in pixels."""
     angle, slant = rng.normal(0, 0.13), rng.normal(0.18, 0.24)  # people slant to the right
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shear = np.array([[1.0, -slant], [0.0, 1.0]])
@@ -132,7 +132,7 @@ def _pose_curves(curves: list[Points], rng: np.random.Generator) -> list[Points]
 
 
 def _centre_of_mass(curves: list[Points]) -> Points:
-    """Return the centre of mass [2] of curves: the mean of the middles of all segments, weighted by length."""
+    """Return the centre of mass [2] of a digit's curves: the mean of all segments' middles, weighted by length."""
     middles = np.concatenate([(curve[1:] + curve[:-1]) / 2 for curve in curves])
     lengths = np.concatenate([np.linalg.norm(np.diff(curve, axis=0), axis=1) for curve in curves])
     centre: Points = (middles * lengths[:, None]).sum(0) / max(float(lengths.sum()), 1e-9)
@@ -140,7 +140,7 @@ def _centre_of_mass(curves: list[Points]) -> Points:
 
 
 def _render_ink(curves: list[Points], half_px: float, softness_px: float) -> npt.NDArray[np.float32]:
-    """Render curves to an image float32 [28, 28]: each pixel by its distance to the nearest segment."""
+    """Draw a digit's curves into an image float32 [28, 28]: each pixel by its distance to the nearest segment."""
     a = np.concatenate([curve[:-1] for curve in curves])  # [segments, 2]
     along = np.concatenate([np.diff(curve, axis=0) for curve in curves])
     rows, columns = np.mgrid[0:SIZE_PX, 0:SIZE_PX]

@@ -90,9 +90,9 @@ CALIBRATED = Sensor(threshold_on=0.4, threshold_off=0.4, mismatch=0.02, offset=0
 
 @dataclass(frozen=True)
 class RecordingSetup:
-    """The setup of one simulated recording: sensor, monitor, lens and head. Lengths in sensor pixels.
+    """The setup of one simulated recording of an image on a monitor: sensor, monitor, lens and movement.
 
-    The defaults are the calibrated values, the best fit to 100 real recordings.
+    Lengths are in sensor pixels. The defaults are the calibrated values, the best fit to 100 real recordings.
     """
 
     sensor: Sensor = CALIBRATED
@@ -108,7 +108,7 @@ class RecordingSetup:
 
     @staticmethod
     def draw(rng: np.random.Generator) -> RecordingSetup:
-        """Draw a setup with parameters from RANGES; nothing else is random."""
+        """Choose a random setup of a simulated recording, with parameters from RANGES."""
         drawn = {name: rng.uniform(low, high) for name, (low, high) in RANGES.items()}
         threshold = drawn.pop("threshold")
         sensor = Sensor(
@@ -120,7 +120,7 @@ class RecordingSetup:
 
 
 def find_shift(times_us: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the image's shift (s_x, s_y) in pixels, float64 [T] each, at times [T] in us.
+    """Return the image's shift (s_x, s_y) by the camera's movement (saccades), float64 [T] each, at times [T] in us.
 
     A cubic runs through the knots; it is constant outside.
     """
@@ -129,7 +129,7 @@ def find_shift(times_us: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.ND
 
 
 def _cubic(knots: npt.NDArray[np.float64], u: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Interpolate knots by a Hermite cubic with the slopes of np.gradient (Catmull-Rom): the speed has no jumps."""
+    """Interpolate positions (knots) by a Hermite cubic with the slopes of np.gradient, so that speed has no jumps."""
     slopes = np.gradient(knots)
     i = np.minimum(u.astype(np.int64), len(knots) - 2)
     f = u - i
@@ -140,7 +140,7 @@ def _cubic(knots: npt.NDArray[np.float64], u: npt.NDArray[np.float64]) -> npt.ND
 
 
 def render_frames(image: npt.ArrayLike, setup: RecordingSetup, times_us: npt.NDArray[np.float64] = CLOCK_US) -> Floats:
-    """Render the sensor's view of an image [28, 28], 0..1, as frames float32 [T, 34, 34] at times float64 [T] in us.
+    """Render the image [28, 28], 0..1, that a moving sensor sees, as frames float32 [T, 34, 34] at times [T] in us.
 
     The blur is a Gaussian, the movement a bilinear shift. Both act on rows and columns separately, so a frame is R(t)
     @ image @ C(t) with small matrices.
@@ -163,7 +163,7 @@ def render_frames(image: npt.ArrayLike, setup: RecordingSetup, times_us: npt.NDA
 
 
 def _bilinear_weights(shift_px: npt.NDArray[np.float64], scale: float) -> Floats:
-    """Return the bilinear weights [T, 34, 38] of image row j on sensor row i at each shift."""
+    """Return the weights [T, 34, 38] with which each image row contributes to each sensor row, for each shift."""
     centre, middle = (SENSOR_PX - 1) / 2, (IMAGE_PX + 2 * _MARGIN - 1) / 2
     position = (np.arange(SENSOR_PX) - centre - shift_px[:, None]) / scale + middle  # [T, 34] in padded image pixels
     distance = np.abs(position[:, :, None] - np.arange(IMAGE_PX + 2 * _MARGIN))
@@ -182,7 +182,7 @@ def _make_blur_matrix(sigma_px: float) -> Floats:
 def record_digit(
     image: npt.ArrayLike, rng: np.random.Generator, setup: RecordingSetup | None = None
 ) -> npt.NDArray[np.void]:
-    """Simulate the events [N] (EVENT_DTYPE) of one image [28, 28], 0..1, along three saccades: 34 x 34 pixels, 310 ms.
+    """Simulate the events [N] that a moving 34 x 34 pixel camera records of one digit image [28, 28] in 310 ms.
 
     The setup is drawn from `rng` unless it is given.
     """
@@ -192,7 +192,7 @@ def record_digit(
 def record_digits(
     images: Sequence[npt.ArrayLike], rngs: Sequence[np.random.Generator], setups: Sequence[RecordingSetup] | None = None
 ) -> list[npt.NDArray[np.void]]:
-    """Simulate B images [28, 28] like `record_digit`, several times faster; return B arrays of events [N].
+    """Simulate the recordings of B digit images [28, 28] at once, which is faster; return B arrays of events [N].
 
     Each array is the same as with `record_digit`.
     """

@@ -17,7 +17,10 @@ SEED = 20_150  # part of the definition of the set
 
 
 class Digits(EventSet):
-    """The data set `digits[:N]`. Sample i of a split is the same for any N; its class is i mod 10."""
+    """The data set `digits[:N]` of simulated recordings of drawn digits; the class of sample i is i mod 10.
+
+    Sample i of a split is the same for any N.
+    """
 
     about: ClassVar[Description] = Description(
         kind="events",
@@ -42,7 +45,7 @@ class Digits(EventSet):
         super().__init__(request, DIGITS, [i % 10 for i in range(count)], paths)
 
     def recording(self, i: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str]:
-        """Return the events [N] of sample i, their sensor and orientation; see EventSet."""
+        """Return the events [N] of the simulated digit recording i, its sensor size and orientation."""
         i = range(len(self))[i]
         rng = np.random.default_rng([SEED, self._split, i])
         return record_digit(draw_digit(self.label(i), rng), rng), self.sensor, "identity"

@@ -38,7 +38,7 @@ ARCHIVE = "DvsGesture.tar.gz"
 
 
 class DvsGesture(EventSet):
-    """The data set `dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]`.
+    """The data set `dvs128-gesture:DIR[?order=own|sj&train=all|authors-936]` of recorded hand gestures.
 
     The class order of the model is used if it has one.
     """
@@ -84,7 +84,7 @@ class DvsGesture(EventSet):
         super().__init__(request, classes, labels, paths)
 
     def load_recording(self, i: int) -> RecordingEvents:
-        """Return the events of sample i, with the sensor and orientation of its recording; see EventSet.
+        """Return the events of gesture sample i, with the sensor size and orientation of its recording.
 
         The times of unusable events are unknown, so each sample has a proportional share of them.
         """
@@ -93,7 +93,7 @@ class DvsGesture(EventSet):
         return recording._replace(events=events, invalid=round(recording.invalid * len(events) / len(recording.events)))
 
     def recording_with_lead(self, i: int, lead_us: int) -> tuple[npt.NDArray[np.void], tuple[int, int], str, int]:
-        """Return the events of sample i with up to lead_us of the time before it; see EventSet."""
+        """Return the events of gesture sample i with up to lead_us of the recording before it, and its start in us."""
         path, start_us, end_us = self._spans[i]
         before_us = max((last for name, _, last in self._spans if name == path and last <= start_us), default=0)
         events = self._cut_events(i, path, max(before_us, start_us - lead_us), end_us)
@@ -128,7 +128,7 @@ def _find_root(request: DatasetSpec) -> Path:
 
 
 def _read_trials(path: Path) -> list[str]:
-    """Read the list of a split's recordings, in its order. Raises PlifError when one is missing."""
+    """Read the list of the recording files of a split, in its order. Raises PlifError when one is missing."""
     names = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
     for name in names:
         if Path(name).name != name:
@@ -143,7 +143,7 @@ def _read_trials(path: Path) -> list[str]:
 
 
 def _read_labels(path: Path) -> list[tuple[int, int, int]]:
-    """Read the class 1..11, start_us and end_us of each sample in a label file."""
+    """Read the class 1..11, start_us and end_us of each gesture in a label file of DVS128 Gesture."""
     lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
     if not lines or lines[0].replace(" ", "") != "class,startTime_usec,endTime_usec":
         raise PlifError(f"{path}: expected the first line class,startTime_usec,endTime_usec")

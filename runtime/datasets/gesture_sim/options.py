@@ -10,7 +10,7 @@ from runtime.datasets.simulated_camera.maker import SimulationOptions
 
 
 class GestureOptions(SimulationOptions, LookOptions):
-    """The command-line options for making a simulated DVS128 Gesture set."""
+    """The command-line options for making a simulated DVS128 Gesture data set."""
 
     part: str = option(
         "gesture-sim: windows, varied, faint, sessions, everyday, things, moves or people.", default="windows"

@@ -74,7 +74,7 @@ Recording = tuple[npt.NDArray[np.void], Rows]
 
 @dataclass(frozen=True)
 class Staging:
-    """The options that set how a performer is shown; the defaults are those of the first sets.
+    """The options of a simulated gesture set that set how a performer is filmed: view, look, motions, picture size.
 
     motions  the file of part "people"
     size     (width, height) of the camera
@@ -91,13 +91,13 @@ class Staging:
         return draw_performer(key, held_out, None if look == LOOKS[0] else look, self.size)
 
     def view_at(self, number: int) -> str:
-        """Return the view of the window or scene `number`."""
+        """Return the name of the camera view for the gesture or scene with this number in a recording."""
         return VIEWS[number % len(VIEWS)] if self.view in (None, "mixed") else str(self.view)
 
     def perform(
         self, performer: Performer, bouts: Sequence[Bout], start_us: int, end_us: int, key: tuple[int, ...], number: int
     ) -> npt.NDArray[np.void]:
-        """Simulate the events [N] of bouts from start_us to end_us."""
+        """Simulate the events [N] of a performer's gestures (bouts) from start_us to end_us."""
         if self.view is None:
             return np.concatenate(list(record_bouts(performer, bouts, start_us, end_us, key)))
         acting = GestureMotion(bouts, start_us, end_us, performer.seed, performer.scale)
@@ -111,10 +111,11 @@ class Staging:
 def simulate_gesture(
     out_dir: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
 ) -> dict[str, object]:
-    """Write the recordings of `train` (200) + `test` (20) performers into a folder. `part` is one of PARTS.
+    """Simulate recordings of gestures by `train` + `test` performers (persons), and write them into a folder.
 
-    `progress(done, total)` is called as files appear. Returns the note that is written next to them. Raises PlifError
-    when `out_dir` holds other files, or a set made with another seed or other ranges.
+    The defaults are 200 + 20 performers. `part` is one of PARTS. `progress(done, total)` is called as files appear.
+    Returns the note that is written next to them. Raises PlifError when `out_dir` holds other files, or a set made
+    with another seed or other ranges.
     """
     settings = GestureOptions(**options)
     (train, test), seed, part = settings.counts(200, 20), settings.seed, settings.part
@@ -167,7 +168,7 @@ def simulate_gesture(
 def record_performer(
     seed: int, split: str, number: int, part: str = "windows", staging: Staging = Staging()
 ) -> Recording:  # fmt: skip
-    """Simulate one performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its windows."""
+    """Simulate one performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its gestures."""
     key = (seed, SPLITS.index(split), number)
     return PARTS[part](key, split == "test", staging)
 
@@ -242,7 +243,7 @@ def _record_moves(key: tuple[int, ...], held_out: bool, staging: Staging) -> Rec
 def _join_scenes(
     key: tuple[int, ...], count: int, long_us: int, scene: Callable[[tuple[int, ...], int], npt.NDArray[np.void]]
 ) -> Recording:
-    """Join `count` scenes of other_gestures, each `long_us` long, into one recording."""
+    """Join `count` simulated scenes of the class other_gestures, each `long_us` long, into one recording."""
     starts = [number * (long_us + GAP_US) for number in range(count)]
     events = [scene((*key, number), start_us) for number, start_us in enumerate(starts)]
     return np.concatenate(events), [(OTHER, start_us, start_us + long_us) for start_us in starts]

@@ -29,7 +29,7 @@ MAX_BYTES = 1 << 30  # 20 times MNIST: no data set of images unpacks to more
 
 
 def read_idx(path: str | os.PathLike[str], dimensions: int) -> Bytes:
-    """Read the array of an IDX file, uint8 [N, ...] with that many dimensions.
+    """Read the array of an IDX file (the file format of MNIST), uint8 [N, ...] with a given number of dimensions.
 
     Raises PlifError when header and file do not agree.
     """
@@ -80,7 +80,7 @@ PREFIX = {"train": "train", "test": "t10k"}
 
 
 def read_images(directory: str | os.PathLike[str], split: str, torchvision: str = "MNIST") -> tuple[Bytes, Bytes, Path]:
-    """Read the images [N, H, W], the labels [N], both uint8, and the path of the image file of a split.
+    """Read the images [N, H, W] and labels [N] of a split, both uint8, and the path of its image file.
 
     The files lie in DIR, DIR/raw or DIR/MNIST/raw; raw files come before gzipped ones. `torchvision` is the name of
     torchvision's folder.

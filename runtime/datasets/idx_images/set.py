@@ -9,7 +9,7 @@ from runtime.datasets.idx_images.idx import read_images
 
 
 class Mnist(ImageSet):
-    """The data set `mnist:DIR`, handwritten digits."""
+    """The data set `mnist:DIR`, images of handwritten digits."""
 
     about: ClassVar[Description] = Description(
         kind="static",

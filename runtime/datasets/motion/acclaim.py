@@ -27,7 +27,7 @@ FPS = 120.0  # frames a second of both laboratories; the file does not tell
 
 
 def find_skeleton(path: Path) -> Path:
-    """Return the ASF skeleton file for an AMC motion file, from the same folder.
+    """Return the ASF skeleton file that belongs to an AMC motion capture file, from the same folder.
 
     It has the longest name that the name of the motion file begins with, or is the only one.
     """
@@ -41,7 +41,7 @@ def find_skeleton(path: Path) -> Path:
 
 
 def read_amc(lines: LineReader) -> tuple[Rig, float, Iterator[Doubles]]:
-    """Read an AMC motion file with its skeleton: the rig, the frames a second, and blocks of values [T, width].
+    """Read an AMC motion capture file and its skeleton: (rig, frames a second, blocks of values [T, width]).
 
     The columns of a bone are its degrees of freedom, in their order. See read_bvh.
     """

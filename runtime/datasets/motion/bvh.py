@@ -19,7 +19,7 @@ from runtime.datasets.motion.rig import BLOCK, MOST_NODES, Doubles, Joint, LineR
 
 
 def read_bvh(lines: LineReader) -> tuple[Rig, float, Iterator[Doubles]]:
-    """Read a BVH motion file: the rig, the frames a second, and values in blocks [up to BLOCK, width].
+    """Read a BVH motion capture file: (skeleton, frames a second, blocks of channel values [up to BLOCK, width]).
 
     Raises PlifError, one line.
     """

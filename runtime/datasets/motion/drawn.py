@@ -27,7 +27,7 @@ TO_METRES = np.array((1, -1, 1)) / PX_PER_M  # from pixels of the figure, where 
 
 
 def pose_to_joints(pose: Pose, scale: float) -> Floats:
-    """Convert a drawn pose to joints [T, 21, 3] in metres.
+    """Convert the pose of a simulated (drawn) person to joint positions [T, 21, 3] in metres.
 
     scale  of the performer; its shifts are pixels of the picture
     """
@@ -54,7 +54,7 @@ def pose_to_joints(pose: Pose, scale: float) -> Floats:
 
 
 class GestureMotion:
-    """The motion of a drawn performer's gestures (bouts) from start_us to end_us; its own time begins at start_us."""
+    """The motion of a simulated person who performs gestures (bouts) from start_us (its time 0) to end_us."""
 
     yaw_deg = 20.0  # seen from about the front
 
@@ -66,7 +66,7 @@ class GestureMotion:
         self.visible = WRISTS[self.arms].split()
 
     def sample_times(self) -> npt.NDArray[np.int64]:
-        """Return sample times [N] in us during the gestures."""
+        """Return times [N] in us, spread over the gestures, at which a camera view is tested."""
         spans = [
             (max(bout.t_ready_us - self._start_us, 0), bout.t_off_us - self._start_us) for bout in self._bouts[:20]
         ]
@@ -76,14 +76,14 @@ class GestureMotion:
         )
 
     def joints_at(self, t_s: Doubles, /) -> Floats:
-        """Return the joints [N, 21, 3] at times [N] in seconds."""
+        """Return the joint positions [N, 21, 3] of a person who gestures, in metres, at times [N] in seconds."""
         t_us = np.rint(t_s * 1e6).astype(np.int64) + self._start_us
         return pose_to_joints(pose_at(self._bouts, t_us, self._seed), self._scale)
 
 
 @dataclass(frozen=True)
 class BodyPose:
-    """A pose of the body between two movements.
+    """The pose of a simulated person's body between two movements: sitting, bowing, turning, and the wrists.
 
     Angles are in radians. Wrists are relative to the shoulders, in pixels.
     """
@@ -107,7 +107,7 @@ MOVES = (
 
 
 def _draw_steps(name: str, draw: ParameterDraws, current: BodyPose) -> Steps:
-    """Choose random steps of one move: (seconds of movement, seconds held, pose), from a pose on."""
+    """Choose random steps of one move, such as sitting down: (seconds of movement, seconds held, pose) each."""
     arm = draw.pick(("right", "left"))
     side = 1.0 if arm == "left" else -1.0
     quick, hold = draw.within(0.35, 1.4), draw.within(*((0.3, 3.0) if "hold" in name else (0.1, 1.5)))
@@ -149,7 +149,7 @@ def _draw_steps(name: str, draw: ParameterDraws, current: BodyPose) -> Steps:
 
 
 class MoveMotion:
-    """The motion of a person who does one non-gesture move after the other.
+    """The motion of a simulated person who does one non-gesture move, such as sitting down, after the other.
 
     `moves` has (name, begin in seconds).
     """
@@ -171,11 +171,11 @@ class MoveMotion:
         self._times, self._poses = np.array(times), np.array(poses)
 
     def sample_times(self) -> npt.NDArray[np.int64]:
-        """Return sample times [N] in us during the moves."""
+        """Return times [N] in us, spread over the person's moves, at which a camera view is tested."""
         return np.linspace(0, min(self.seconds, 60.0) * 1e6, 20).astype(np.int64)
 
     def joints_at(self, t_s: Doubles, /) -> Floats:
-        """Return the joints [N, 21, 3] at times [N] in seconds."""
+        """Return the joint positions [N, 21, 3] of a person who does moves, in metres, at times [N] in seconds."""
         k = np.clip(np.searchsorted(self._times, t_s, "right") - 1, 0, len(self._times) - 2)
         span = np.maximum(self._times[k + 1] - self._times[k], 1e-6)
         u = np.clip((t_s - self._times[k]) / span, 0, 1)[:, None]
@@ -189,7 +189,7 @@ class MoveMotion:
 def draw_painter(
     performer: Performer, acting: GestureMotion | MoveMotion, kind: str, seed: tuple[int, ...], roll_deg: float = 0.0
 ) -> MotionPainter:
-    """Choose a random camera view that nearly always shows the moving joints, and return a painter for it.
+    """Choose a random camera view that nearly always shows the moving joints, and return a painter for that view.
 
     The view has this kind (draw_view). Of a gesture it shows a moving wrist, of a move any joint.
     """
@@ -203,7 +203,7 @@ def draw_painter(
 
 
 def _numbers_to_joints(numbers: Doubles) -> Floats:
-    """Convert poses [T, 10] of BodyPose.to_numbers to joints [T, 21, 3]."""
+    """Convert poses [T, 10] (BodyPose.to_numbers) of a person to joint positions [T, 21, 3] in metres."""
     low, bow, turned, aside = numbers[:, :4].T
     joints = np.zeros((len(numbers), len(JOINTS), 3))
     hips = np.stack([0 * low, 2 * BONE_M * (1 - 0.45 * np.clip(low, 0, 1)) + 0.08, -0.28 * low - 0.12 * np.sin(bow)], 1)

@@ -58,7 +58,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Motion:
-    """The captured motion of one person: joints float32 [T, 21, 3] in metres, `fps` frames a second."""
+    """The captured motion of one person: joint positions float32 [T, 21, 3] in metres, `fps` frames a second."""
 
     name: str
     fps: float
@@ -70,7 +70,7 @@ class Motion:
 
     @property
     def actor(self) -> str:
-        """The actor of a captured motion: the part of its name before the first "_", a number without leading zeros.
+        """The actor of a captured motion, from the first part of the motion's name, without leading zeros.
 
         In HDM05 it is the part after HDM_. So "02_01" and "002_01" are of "2", "HDM_bd_walk_1_120" of "HDM_bd".
         """
@@ -78,7 +78,7 @@ class Motion:
         return f"{first}_{remainder.partition('_')[0]}" if first == "HDM" else first.lstrip("0") or first
 
     def joints_at(self, t_s: Doubles) -> Floats:
-        """Return the joints [N, 21, 3] at times [N] in seconds, by Catmull-Rom between frames.
+        """Return the captured person's joint positions [N, 21, 3] at times [N] in seconds, interpolated between frames.
 
         Before the first and after the last frame the person is still.
         """
@@ -91,12 +91,12 @@ class Motion:
         return joints
 
     def mirror(self) -> Motion:
-        """Return this motion in a mirror: left and right are swapped."""
+        """Return the captured motion in a mirror: left and right are swapped."""
         return Motion(f"{self.name}~", self.fps, self.joints[:, SWAPPED] * np.array((-1, 1, 1), np.float32))
 
 
 def read_motions(path: str | Path) -> list[Motion]:
-    """Read the motion of a BVH or AMC file (its ASF next to it), or all motions of an NPZ collection.
+    """Read the captured motions of a file: one from BVH or AMC (with its ASF file), all from an NPZ collection.
 
     Raises PlifError, one line.
 
@@ -121,7 +121,7 @@ def read_motions(path: str | Path) -> list[Motion]:
 
 
 def _find_joints(path: Path, rig: Rig) -> tuple[list[int], dict[str, list[int]]]:
-    """Return the node of each joint in a rig, and for each wrist the nodes of its fingers."""
+    """Find the skeleton node of each of our 21 joints, and the finger nodes of each wrist."""
     plain: dict[str, int] = {}
     for i, node in enumerate(rig.nodes):
         plain.setdefault(re.sub("[^a-z0-9]", "", PREFIX.sub("", node.name).lower()), i)
@@ -149,7 +149,7 @@ def _find_joints(path: Path, rig: Rig) -> tuple[list[int], dict[str, list[int]]]
 
 
 def _nodes_to_joints(places: Doubles, nodes: Sequence[int], ends: dict[str, list[int]]) -> Floats:
-    """Convert node positions [T, nodes, 3] to joints [T, 21, 3] in the unit of the file.
+    """Convert positions of skeleton nodes [T, nodes, 3] to our joints [T, 21, 3], in the unit of the file.
 
     Finger tips lie where the fingers begin.
     """
@@ -161,7 +161,7 @@ def _nodes_to_joints(places: Doubles, nodes: Sequence[int], ends: dict[str, list
 
 
 def _normalize_joints(path: Path, fps: float, joints: Floats) -> Motion:
-    """Convert joints in the unit of a file to a Motion in metres."""
+    """Convert the joint positions of a motion capture file, in the file's unit, to a Motion in metres."""
 
     def length(a: str, b: str) -> float:
         return float(np.median(np.linalg.norm(joints[:, J[a]] - joints[:, J[b]], axis=1)))
@@ -198,21 +198,27 @@ def normalize_vectors(vectors: Floats) -> Floats:
 
 
 def chest_direction(joints: Floats) -> Floats:
-    """Return the direction that a person's chest faces, [T, 3] of length 1, from joints [T, 21, 3]."""
+    """Return the direction in which a person's chest faces, [T, 3] of length 1, from joints [T, 21, 3]."""
     left = joints[:, J["Lsho"]] - joints[:, J["Rsho"]]
     spine = joints[:, [J["Lsho"], J["Rsho"]]].mean(1) - joints[:, [J["Lhip"], J["Rhip"]]].mean(1)
     return normalize_vectors(np.cross(left, spine).astype(np.float32))
 
 
 def facing_angle(joints: Floats) -> Floats:
-    """Return the angle [T] about Y that a person faces, from joints [T, 21, 3]: 0 for +Z, positive towards +X."""
+    """Return the angle [T] about the vertical axis that a person faces, from joints [T, 21, 3]: 0 for +Z.
+
+    The angle is positive towards +X.
+    """
     left = joints[:, J["Lsho"]] - joints[:, J["Rsho"]] + joints[:, J["Lhip"]] - joints[:, J["Rhip"]]
     angle: Floats = np.arctan2(-left[:, 2], left[:, 0])
     return angle
 
 
 def rotate_about_y(joints: Floats, angle: float) -> Floats:
-    """Rotate joints [..., 3] about Y by an angle: a person who faced 0 then faces the angle."""
+    """Rotate joint positions [..., 3] about the vertical axis Y by an angle.
+
+    A person who faced 0 then faces the angle.
+    """
     cos, sin = np.cos(angle), np.sin(angle)
     return joints @ np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]], np.float32)
 
@@ -246,5 +252,5 @@ def _read_collection(path: Path) -> list[Motion]:
 
 
 def list_actors(motions: Iterable[Motion]) -> list[str]:
-    """Return the sorted names of the actors in these motions."""
+    """Return the sorted names of the actors of these captured motions."""
     return sorted({motion.actor for motion in motions})

@@ -9,7 +9,7 @@ from runtime.datasets.performers.options import LookOptions
 
 
 class MotionOptions(LookOptions):
-    """The command-line options for making recordings of motion capture.
+    """The command-line options for simulating camera recordings of motion capture files.
 
     Options that are not given are drawn for each recording.
     """

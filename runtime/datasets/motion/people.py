@@ -50,18 +50,21 @@ FLIPPED = np.array((PX_PER_M, -PX_PER_M, PX_PER_M), np.float32)  # from metres t
 
 
 class JointMotion(Protocol):
-    """An interface to the moving joints of a person: one motion, or a sequence of several."""
+    """The interface of a person's moving joints: one captured motion, or a sequence of several."""
 
     @property
     def seconds(self) -> float: ...
 
     def joints_at(self, t_s: Doubles, /) -> Floats:
-        """Return the joints [N, 21, 3] at times [N] in seconds."""
+        """Return a moving person's joint positions [N, 21, 3] in metres, at times [N] in seconds."""
 
 
 @dataclass(frozen=True)
 class MotionClip:
-    """A part of a motion: from begin_s on for lasts_s, `speed` times as fast; its last pose is held for hold_s."""
+    """A clip of a captured motion: its begin and length, its speed, and how long the last pose is held.
+
+    It goes from begin_s on for lasts_s, `speed` times as fast; the last pose is held for hold_s.
+    """
 
     motion: Motion
     begin_s: float = 0.0
@@ -75,7 +78,7 @@ class MotionClip:
 
 
 class MotionSequence:
-    """A sequence of motion clips, one after the other.
+    """A sequence of clips of captured motions, one after the other, blended into each other.
 
     Between two clips the last pose is held, then blended into the first pose of the next. The next clip begins at the
     place and in the direction where the clip before ended. `repeat`: after the last clip the first one follows, where
@@ -99,17 +102,17 @@ class MotionSequence:
         self._back_s = clips[-1].hold_s + BLEND_S + float(np.linalg.norm(way))  # a metre a second
 
     def duration_s(self, times: int) -> float:
-        """Return the duration in seconds of the sequence repeated `times` times, with the ways back between."""
+        """Return the seconds that a motion sequence takes if repeated `times` times, with the ways back to its start."""
         return times * self.seconds + (times - 1) * self._back_s
 
     def _clip_joints(self, k: int, since_s: float | Doubles) -> Floats:
-        """Return the joints [N, 21, 3] at times [N] since clip k began."""
+        """Return a person's joint positions [N, 21, 3] at times [N] in seconds since clip k of a sequence began."""
         clip = self._clips[k]
         t_s = clip.begin_s + np.clip(np.atleast_1d(since_s), 0, clip.seconds) * clip.speed
         return rotate_about_y(clip.motion.joints_at(t_s), self._turned[k]) + self._moved[k]
 
     def joints_at(self, t_s: Doubles, /) -> Floats:
-        """Return the joints [N, 21, 3] at times [N] in seconds."""
+        """Return a person's joint positions [N, 21, 3] in a sequence of motion clips, at times [N] in seconds."""
         if self._repeat:
             t_s = t_s % (self.seconds + self._back_s)
         output = np.empty((len(t_s), len(JOINTS), 3), np.float32)
@@ -129,7 +132,7 @@ class MotionSequence:
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """The position of the camera, and the visible part of the person. None means the value of the performer.
+    """The camera's position and the visible part of a person; a field that is None takes the performer's value.
 
     yaw_deg      0: the person looks into the camera when the motion begins; 90: towards the picture's right
     distance_m   from the camera to the middle of the path
@@ -177,7 +180,7 @@ for _s in "LR":
 
 
 def _point_weights(points: Sequence[Point]) -> Floats:
-    """Return the weights [points, 21 + 3] that compute points from joints and the three body directions."""
+    """Return the weights [points, 21 + 3] that compute points of the body from its joints and three directions."""
     weights = np.zeros((len(points), len(JOINTS) + 3), np.float32)
     for row, (names, *offset) in zip(weights, points, strict=True):
         for name in names.split():
@@ -196,7 +199,7 @@ IN_PICTURE = {
 
 
 class MotionPainter:
-    """A painter of images of a moving person, at times in microseconds."""
+    """A painter of camera images of a moving person, at times in microseconds."""
 
     def __init__(self, performer: Performer, motion: JointMotion, view: Viewpoint) -> None:
         self._motion, self._look = motion, performer.look
@@ -220,7 +223,7 @@ class MotionPainter:
         self._nearer = np.array([segment[-1] for segment in rows], np.float32) * PX_PER_M
 
     def place_limbs(self, t_us: npt.NDArray[np.int64]) -> Doubles:
-        """Return the visible limbs at times [T], float64 [T, parts, LIMB], the farthest part first."""
+        """Return the person's visible limbs at times [T] as shapes, float64 [T, parts, LIMB], the farthest first."""
         joints = rotate_about_y(self._motion.joints_at(t_us / 1e6) - self._centre, self._turned)
         left = normalize_vectors(joints[:, J["Lsho"]] - joints[:, J["Rsho"]])
         up = normalize_vectors(joints[:, J["top"]] - joints[:, J["head"]])
@@ -233,7 +236,7 @@ class MotionPainter:
         return np.take_along_axis(rows, np.argsort(depth, 1, kind="stable")[:, :, None], 1)
 
     def visible_joints(self, t_us: npt.NDArray[np.int64], names: Sequence[str] = JOINTS) -> npt.NDArray[np.bool_]:
-        """Return which joints lie in the picture at times [T]: bool [T, names].
+        """Return whether each of the named joints of the person lies in the picture at times [T]: bool [T, names].
 
         The picture has 128 x 128 pixels; of any other size it is the middle.
         """
@@ -247,7 +250,7 @@ class MotionPainter:
         return np.asarray(inside.min(2), np.bool_)
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """Yield the images float32 [H, W] at times [T] in microseconds."""
+        """Yield the camera's images float32 [H, W] of the moving person at times [T] in microseconds."""
         for limbs in self.place_limbs(t_us):
             image = self._look.background.copy()
             paint_scene_limbs(image, limbs, self._textures, self._position, self._scale, self._depth, self._look.girth)
@@ -264,7 +267,7 @@ WRISTS = {"both": "Lwri Rwri", "right": "Rwri", "left": "Lwri"}
 
 
 def draw_view(kind: str, seed: tuple[int, ...], held_out: bool, arms: str = "both", yaw_deg: float = 20.0) -> Viewpoint:
-    """Choose a random camera view of a person: "whole", "far", "cut" or "near".
+    """Choose a random camera view of a person, of a kind: "whole", "far", "cut" or "near".
 
     whole   the performer as placed
     far     4 to 7 m away

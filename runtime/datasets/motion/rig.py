@@ -28,7 +28,7 @@ BLOCK = 1024  # frames at once
 
 @dataclass
 class Joint:
-    """A joint of a skeleton.
+    """A joint of a motion capture skeleton: its parent, its offset, and its channels of movement and rotation.
 
     moves, turns  (axis 0 to 2, column of its value) of its channels, in their order; rotations in degrees
     """
@@ -43,14 +43,14 @@ class Joint:
 
 @dataclass
 class Rig:
-    """A skeleton: nodes, each after its parent; `width` is the number of values of one frame."""
+    """The skeleton of a motion capture file: its joints, each after its parent; `width` is the values per frame."""
 
     nodes: list[Joint]
     width: int
     offset_in_node: bool  # offsets are in the frame of the node itself
 
     def locate_nodes(self, rows: Doubles) -> Doubles:
-        """Compute the node positions [T, nodes, 3] from channel values [T, width]."""
+        """Compute the positions [T, nodes, 3] of a skeleton's joints from a file's channel values [T, width]."""
         positions = np.empty((len(rows), len(self.nodes), 3))
         rotations: list[Doubles] = []
         for j, node in enumerate(self.nodes):
@@ -72,7 +72,7 @@ class Rig:
 
 
 def rotation_matrices(axes: list[int], degrees: Doubles) -> Doubles:
-    """Return the rotation matrices [T, 3, 3] about these axes, one after the other, by degrees [T, axes]."""
+    """Return the matrices [T, 3, 3] of rotations about several axes, one after the other, by degrees [T, axes]."""
     product = np.broadcast_to(np.eye(3), (len(degrees), 3, 3))
     for axis, angle in zip(axes, np.deg2rad(degrees).T, strict=True):
         step, a, b = np.zeros((len(degrees), 3, 3)), (axis + 1) % 3, (axis + 2) % 3
@@ -83,13 +83,13 @@ def rotation_matrices(axes: list[int], degrees: Doubles) -> Doubles:
 
 
 class LineReader:
-    """A reader of a text file's lines, split into words, with errors that name the line."""
+    """A reader of the lines of a motion capture file, split into words, with errors that name the line."""
 
     def __init__(self, path: Path, lines: Iterator[bytes]) -> None:
         self.path, self._lines, self.number = path, lines, 0
 
     def __iter__(self) -> Iterator[list[str]]:
-        """Yield the words of each line that is not empty."""
+        """Yield the words of each line of a motion capture file that is not empty."""
         for line in self._lines:
             self.number += 1
             if len(line) >= MOST_LINE:
@@ -103,7 +103,7 @@ class LineReader:
         return PlifError(f"{self.path}, line {self.number}: {text[:60]!r}, expected {expected}")
 
     def parse_numbers(self, words: list[str], count: int, noun: str) -> list[float]:
-        """Parse `count` finite numbers from words. Raises PlifError."""
+        """Parse `count` finite numbers from the words of a line. Raises PlifError."""
         try:
             values = list(map(float, words)) if len(words) == count else []
         except ValueError:
@@ -115,7 +115,7 @@ class LineReader:
 
 @contextmanager
 def open_lines(path: Path) -> Iterator[LineReader]:
-    """Open the lines of a motion capture file. Raises PlifError for other files or one larger than MAX_BYTES."""
+    """Open a motion capture file for reading its lines. Raises PlifError for other files, or a too large one."""
     with open_regular(path, "a file of motion capture") as file:
         if (size := file.seek(0, 2)) > MOST_BYTES:
             raise PlifError(f"{path}: {size >> 20} MiB, expected at most {MOST_BYTES >> 20}: cut it into parts")

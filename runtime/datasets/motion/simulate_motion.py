@@ -46,7 +46,7 @@ Job = tuple[str, str, bool, MotionOptions]  # file, folder to write into, held o
 def simulate_motion(
     out_dir: str | os.PathLike[str], *, progress: Progress | None = None, **options: Any
 ) -> dict[str, object]:
-    """Write the recordings of all motions in the folder `bvh`; return the note that is written next to them.
+    """Simulate camera recordings of all motion capture files in a folder, and write them; return their JSON note.
 
     `progress(done, total)` is called as files are done. Raises PlifError, one line, when `out_dir` holds other files
     or a set made in another way, when a folder has no motions, and for a damaged file.
@@ -72,7 +72,7 @@ def simulate_motion(
 
 
 def _find_motions(root: Path) -> list[tuple[str, Path, Path]]:
-    """Return (split, folder below the root, file) of each motion capture file in a folder."""
+    """Find the motion capture files below a folder: (split, folder below the root, file) each."""
     if not root.is_dir():
         raise PlifError(f"{root}: no such folder, expected one of motion capture, one folder a class in it")
     halves = [half for half in SPLITS if (root / half).is_dir()]
@@ -133,16 +133,17 @@ def _record_view(key: tuple[int, ...], motion: Motion, held_out: bool, settings:
 def record_painted(
     performer: Performer, painter: MotionPainter, seconds: float, seed: tuple[int, ...]
 ) -> npt.NDArray[np.void]:
-    """Simulate the events [N] (EVENT_DTYPE, sorted) of a painted motion; `seed` is that of the camera's noise.
+    """Simulate the events [N] (EVENT_DTYPE, sorted) that a camera records of a painter's moving person.
 
-    To get windows of T frames: runtime.core.events.frames_of(events, framing, (2, 128, 128), (128, 128), "identity").
+    `seed` is that of the camera's noise. To get windows of T frames: runtime.core.events.frames_of(events, framing,
+    (2, 128, 128), (128, 128), "identity").
     """
     end_us = max(1, int(seconds * 1e6) // FRAME_US) * FRAME_US
     return np.concatenate(list(record_scene(performer, painter.paint, 0, end_us, seed)))
 
 
 def split_actors(motions: Sequence[Motion], held_out: bool) -> list[Motion]:
-    """Return the motions of the held-out actors, each fourth one by name, or of all others."""
+    """Return the motions of the held-out actors (each fourth one by name), or those of all others."""
     held_out_actors = set(list_actors(motions)[1::4])
     return [motion for motion in motions if (motion.actor in held_out_actors) == held_out]
 
@@ -160,7 +161,7 @@ def record_people(
     look: str | None = None,
     size: tuple[int, int] = SENSOR,
 ) -> tuple[npt.NDArray[np.void], list[tuple[int, int]]]:
-    """Simulate a person in non-gesture motion for about `seconds`: events [N] and (start_us, end_us) of scenes.
+    """Simulate a recording of a person without gestures: events [N], and (start_us, end_us) of each scene.
 
     A scene is one to four clips of random motions, some mirrored, at 0.75 to 1.25 times their pace, seen from any
     side, some lying; in half of them the person stays in front of the camera, in a quarter one limb or the trunk fills the

@@ -41,11 +41,11 @@ def simulate_nmnist(
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, object]:
-    """Write `train` (20,000) + `test` (2000) event recordings of MNIST images; return the note next to them.
+    """Simulate `train` + `test` event recordings of MNIST images, and write them; return their JSON note.
 
-    `skip_train` and `skip_test` leave out the first images of a split, such as digits with real recordings.
-    `progress(done, total)` is called as files appear. Raises PlifError when MNIST is not readable or holds fewer
-    images, and when `out_dir` holds a set made with other settings.
+    The defaults are 20,000 + 2000 recordings. `skip_train` and `skip_test` leave out the first images of a split,
+    such as digits with real recordings. `progress(done, total)` is called as files appear. Raises PlifError when
+    MNIST is not readable or holds fewer images, and when `out_dir` holds a set made with other settings.
     """
     settings = NmnistOptions(**options)
     train, test = settings.counts(20_000, 2_000)

@@ -23,7 +23,7 @@ PROBED_FILES = 16  # files that are probed for the sensor when the user does not
 
 
 class Folder(FileEventSet):
-    """The data set `folder:DIR`, one folder of recordings for each class.
+    """The data set `folder:DIR` of the user's own recordings, one folder for each class.
 
     DIR/{train,test}/<class>/*, or DIR/<class>/*, all of them test. Classes are the folders' names, sorted as text,
     unless an order is given. The first recordings of all classes come first, then the second ones, and so on.
@@ -94,7 +94,7 @@ class Folder(FileEventSet):
 
     @property
     def common_sensor(self) -> tuple[int, int] | None:
-        """The sensor's (width, height) of all recordings, from a sample of them; None where they differ.
+        """The sensor's (width, height) that the recordings of the data set share, judged by some; None if they differ.
 
         PROBED_FILES files of both splits are probed. Recordings that do not state their sensor are taken to be of one
         camera, with the largest guessed sensor and a warning.
@@ -124,7 +124,7 @@ class Folder(FileEventSet):
         return size
 
     def fix_sensor(self) -> tuple[int, int] | None:
-        """Return the common sensor, and use it for recordings that state none; see EventSet."""
+        """Find the sensor size that all recordings share, and use it for those that state none; return it."""
         self.trained = self.common_sensor
         return self.trained
 
@@ -143,7 +143,7 @@ def _warn(text: str) -> None:
 
 
 def _read_stated_sensor(request: DatasetSpec, root: Path) -> tuple[int, int] | None:
-    """Return the sensor's (width, height) that the spec or sensor.txt states; None when neither does."""
+    """Return the sensor's (width, height) that the data set's spec or sensor.txt states; None when neither does."""
     text, path = request.options.get("sensor"), root / "sensor.txt"
     if text is not None:
         return parse_size(f"{request.name}: sensor={text}", text)

@@ -24,13 +24,13 @@ from runtime.datasets.performers.wander import smooth_noise
 
 
 def _smooth_step(m: LawInput, lasts_s: float) -> Doubles:
-    """Return a smooth step float64 [T]: 0 at the beginning of the bout, 1 from lasts_s on."""
+    """Return a smooth transition float64 [T] of a movement: 0 at its beginning, 1 after lasts_s seconds."""
     part = np.clip(m.t_s / lasts_s, 0, 1)
     return part * part * (3 - 2 * part)
 
 
 def _stride(m: LawInput) -> Arms:
-    """Move the person as in walking, up and down a little with each step; return the arms."""
+    """Move the simulated person as in walking, up and down a little with each step; return the arms."""
     m.pose.body[:, 1] += np.abs(2 * np.sin(m.phase))
     return walk(m, steps=(0.15, 0.55), swings=(3, 12))
 
@@ -64,7 +64,7 @@ def _sit_down(m: LawInput) -> Arms:
 
 
 def _turn_aside(m: LawInput) -> Arms:
-    """Move the person as in turning to the side and back; return the arms.
+    """Move the simulated person as in turning to the side and back; return the arms.
 
     The shoulders draw together, one arm passes in front, the head moves aside.
     """
@@ -82,7 +82,7 @@ def _turn_aside(m: LawInput) -> Arms:
 
 
 def _reach_for(m: LawInput, x: Doubles, y: Doubles, z: Doubles, arm: int) -> Doubles:
-    """Return an arm [T, 3, 3] that moves from hanging to a place, stays, and returns, once a period."""
+    """Return an arm [T, 3, 3] that moves from hanging to a position, stays, and returns, once a period."""
     away = np.clip(1.4 * np.sin(m.phase / 2) ** 2, 0, 1)
     hanging = hang_arm(m, arm)[:, 1]
     wrist = hanging + (np.stack([x, y, z], 1) - hanging) * away[:, None]
@@ -131,7 +131,7 @@ def _carry_object(m: LawInput) -> Arms:
 
 
 def _stretch_arms(m: LawInput) -> Arms:
-    """Return the arms of a person who stretches: slowly to the sides, over the head or together, and back."""
+    """Return the arms of a person who stretches: slowly to the sides or over the head, and back."""
     out = np.sin(m.phase / 2) ** 2
     angle, far = 0.2 + m.draw.within(0.6, 2.7) * out, m.draw.within(36, 49)
     arms = []
@@ -165,7 +165,7 @@ def _dress(m: LawInput) -> Arms:
 
 
 def _stand(m: LawInput) -> Arms:
-    """Move the person as in shifting the weight and looking around; return the hanging arms."""
+    """Move the simulated person as in shifting the weight and looking around; return the hanging arms."""
     m.pose.body[:, 0] += m.draw.within(0.5, 6) * m.slow[0]
     m.pose.body[:, 1] += m.draw.within(0, 2) * m.slow[1]
     m.pose.head += m.draw.within(0.5, 4) * np.stack([m.slow[2], 0.4 * m.slow[3]], 1)

@@ -39,7 +39,7 @@ TEXELS = (32, 8)  # along a limb, across it
 
 @dataclass(frozen=True)
 class Appearance:
-    """The appearance of a person and of the wall behind.
+    """The appearance of a simulated person and of the wall behind: intensities and textures.
 
     Intensities are linear, 0..1; textures float32 [32, 8] multiply them.
     """
@@ -60,7 +60,9 @@ class Appearance:
 
 @dataclass
 class Pose:
-    """The pose of a person at T moments. Arrays are float64; lengths in pixels at scale 1.
+    """The pose of a simulated person at T moments: arms, body, head and legs, as float64 arrays.
+
+    Lengths are in pixels at scale 1.
 
     arms    [T, 2, 3, 3]   arm (0 the person's right), joint (elbow, wrist, finger tip), (X, Y, Z)
     body    [T, 3]         shift of the whole person in pixels of the picture, and factor of its scale
@@ -78,7 +80,7 @@ class Pose:
 
 
 def make_still_pose(n: int) -> Pose:
-    """Return the pose of n moments in which the arms hang and nothing moves."""
+    """Return the pose of a person at n moments in which the arms hang and nothing moves."""
     arms = np.empty((n, 2, 3, 3))
     for arm, side in enumerate((-1.0, 1.0)):
         arms[:, arm, 0] = (side * (SHOULDER[0] + 4), SHOULDER[1] + UPPER_PX - 0.5, -1)
@@ -88,7 +90,7 @@ def make_still_pose(n: int) -> Pose:
 
 
 def solve_arm(wrist: Doubles, side: float, pole: tuple[float, float, float] | None = None) -> tuple[Doubles, Doubles]:
-    """Return the elbow and the wrist, [T, 3] each, of an arm that reaches for `wrist` [T, 3] as far as it can.
+    """Return elbow and wrist, [T, 3] each, of a person's arm that reaches for `wrist` [T, 3] as far as it can.
 
     The lengths of the two bones leave a circle for the elbow; `pole` is the direction in which the elbow points (down
     and outwards when None).
@@ -107,7 +109,7 @@ def solve_arm(wrist: Doubles, side: float, pole: tuple[float, float, float] | No
 
 
 def add_hand(elbow: Doubles, wrist: Doubles, bend: Doubles | float = 0.0) -> Doubles:
-    """Extend elbow and wrist [T, 3] to elbow, wrist and finger tip [T, 3, 3].
+    """Extend an arm's elbow and wrist [T, 3] by the finger tip: elbow, wrist and finger tip [T, 3, 3].
 
     The hand continues the forearm, bent by `bend` radians ([T] or a number) in the plane of the picture.
     """
@@ -128,12 +130,12 @@ SLEEVE, CLOTH, HAND, FACE = range(4)  # the textures of a person
 
 
 def stack_textures(look: Appearance) -> Floats:
-    """Return the textures float32 [4, 32, 8] of a person: SLEEVE, CLOTH, HAND, FACE."""
+    """Return the textures of a person's sleeve, cloth, hand and face, float32 [4, 32, 8]."""
     return np.stack([look.sleeve, look.cloth, look.hand, look.face]).astype(np.float32)
 
 
 def stack_limbs(limbs: Sequence[Limb]) -> Doubles:
-    """Return capsules from a to b, each (X, Y, Z), as float64 [n, LIMB], the form that `native.paint_limbs` expects."""
+    """Convert limbs (rounded cylinders from a to b) to the array float64 [n, LIMB] that the C painter expects."""
     stacked = np.empty((len(limbs), LIMB))
     for row, (a, b, *attributes) in zip(stacked, limbs, strict=True):
         row[:3], row[3:6], row[6:] = a, b, attributes
@@ -149,7 +151,7 @@ def paint_scene_limbs(
     depth: float = DEPTH_PX,
     girth: float = 1.0,
 ) -> None:
-    """Paint limbs [n, LIMB] over `image` [H, W] of any size.
+    """Paint a person's limbs [n, LIMB] over the picture `image` [H, W] of any size.
 
     `position` and `scale` are those in the picture of 128 x 128.
     """
@@ -160,7 +162,7 @@ def paint_scene_limbs(
 
 
 class PersonPainter:
-    """A painter of one person at one place.
+    """A painter of camera images of one simulated person at a fixed position.
 
     The image of the body is cached and painted again only when the body has moved.
     """
@@ -174,7 +176,7 @@ class PersonPainter:
         self._body_state: Doubles = np.zeros(0)
 
     def paint(self, pose: Pose, t: int) -> Floats:
-        """Paint the image float32 [H, W] at moment t of the pose."""
+        """Paint the image float32 [H, W] of a simulated person at moment t of a pose."""
         state = np.concatenate([pose.body[t] * (1, 1, 40), pose.head[t], pose.legs[t] * 30])
         if self._body is None or np.abs(state - self._body_state).max() * self._zoom > self.MOVES_PX:
             self._body, self._body_state = self.look.background.copy(), state

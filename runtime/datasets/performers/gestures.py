@@ -28,7 +28,7 @@ MIRRORED = (0, 2, 1, 6, 5, 4, 3, 7, 8, 9, 10)
 
 @dataclass
 class LawInput:
-    """The input of a gesture's motion law: T times, the phase of the motion, and the source of random parameters."""
+    """The input of a function that computes the arms' motion in a gesture: T times, phase, random parameters."""
 
     t_s: Doubles  # [T], seconds since the bout began
     phase: Doubles  # [T], radians, grows by 2 pi f a second
@@ -45,19 +45,19 @@ Law = Callable[[LawInput], Arms]
 
 
 def stack_points(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike, like: Doubles) -> Doubles:
-    """Stack three coordinates, each an array [T] or a number, to points float64 [T, 3]; `like` is an array [T]."""
+    """Stack three coordinates, each an array [T] or a number, to points float64 [T, 3]; `like` gives T."""
     return np.stack([np.broadcast_to(np.asarray(c, np.float64), like.shape) for c in (x, y, z)], axis=1)
 
 
 def pose_arm(
     wrist: Doubles, side: float, bend: Doubles | float = 0.0, pole: tuple[float, float, float] | None = None
 ) -> Doubles:
-    """Return the arm [T, 3, 3] with its wrist at [T, 3] and the hand bent by `bend` radians; see figure.solve_arm."""
+    """Return a person's arm [T, 3, 3] with its wrist at a position [T, 3] and the hand bent by `bend` radians."""
     return add_hand(*solve_arm(wrist, side, pole), bend)
 
 
 def hang_arm(moment: LawInput, arm: int) -> Doubles:
-    """Return an arm [T, 3, 3] that hangs and moves only with the body's slow sway."""
+    """Return a person's arm [T, 3, 3] that hangs and moves only with the body's slow sway."""
     drift = moment.slow[arm] * 0.8
     joints: Doubles = moment.pose.arms[:, arm].copy()
     joints[:, 1:, 0] += drift[:, None]
@@ -65,13 +65,13 @@ def hang_arm(moment: LawInput, arm: int) -> Doubles:
 
 
 def add_hanging_arm(moment: LawInput, arm: int, moving: Doubles) -> Arms:
-    """Return both arms: `arm` is `moving`, [T, 3, 3], the other arm hangs."""
+    """Return both arms of a person: the arm number `arm` moves as `moving` [T, 3, 3], the other one hangs."""
     resting = hang_arm(moment, 1 - arm)
     return (moving, resting) if arm == 0 else (resting, moving)
 
 
 def walk(m: LawInput, steps: tuple[float, float], swings: tuple[float, float], lift: float = 0.0) -> Arms:
-    """Move the legs of a walking person and return the arms.
+    """Move the legs of a simulated walking person, and return the swinging arms.
 
     steps, swings  ranges to draw from      lift  rise of a swinging arm
     """
@@ -109,7 +109,7 @@ def _clapping(m: LawInput) -> Arms:
 
 
 def _wide_wave(m: LawInput, arm: int) -> Arms:
-    """Return the arms of a wave with the ranges of recorded people.
+    """Return the arms of a waving person, with the range of movement of recorded people.
 
     The elbow is at any height, above the shoulder in half of them, and moves along, so that the hand is next to or
     above the head; or only the wrist moves, in front of the chest or next to the head, with the forearm still.
@@ -135,7 +135,7 @@ def _wide_wave(m: LawInput, arm: int) -> Arms:
 
 
 def _unit_direction(x: npt.ArrayLike, up: npt.ArrayLike, forward: float, m: LawInput) -> Doubles:
-    """Return a direction [T, 3] of length 1 from its components."""
+    """Return directions [T, 3] of length 1 from their components."""
     direction = stack_points(x, -np.asarray(up), forward, m.t_s)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     return direction
@@ -208,7 +208,7 @@ def _roll(m: LawInput) -> Arms:
 
 
 def _drums(m: LawInput) -> Arms:
-    """Return the arms of air drums: strikes from the elbow, forearms up and down, or with the whole arm."""
+    """Return the arms of a person who plays air drums, with forearms or whole arms."""
     high = m.draw_range((10, 40), (6, 46))
     between = m.draw.pick((np.pi, np.pi, np.pi, np.pi * 0.7, np.pi * 0.5))
     sharp = m.draw.within(0.8, 1.6)

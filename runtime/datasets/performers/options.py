@@ -10,7 +10,7 @@ LOOKS = ("usual", "faint", "lamps", "texture", "plain")  # of a simulated perfor
 
 
 class LookOptions(MakingOptions):
-    """The command-line options for making a set of simulated performers."""
+    """The command-line options for making a data set of simulated performers (persons)."""
 
     look: str | None = option(
         f"Of simulated people: {', '.join(LOOKS)}; mixed when not given.", default=None, choices=LOOKS

@@ -50,7 +50,7 @@ def _punching(m: LawInput) -> Arms:
 
 
 def _wander_hands(m: LawInput) -> Arms:
-    """Return the arms of a person with one or both hands moving at random."""
+    """Return the arms of a person who moves one or both hands at random."""
     alone = m.draw.pick((None, None, 0, 1))
     arms = []
     for arm, side in enumerate((-1.0, 1.0)):
@@ -65,7 +65,7 @@ def _wander_hands(m: LawInput) -> Arms:
 
 
 def _raise_arms(m: LawInput) -> Arms:
-    """Return the arms of a person who raises one arm or both and lowers them: forwards, sideways, to the head."""
+    """Return the arms of a person who raises one or both arms and lowers them: forwards, sideways, to the head."""
     raised = m.draw.pick((0, 1, 2))
     up = 0.5 - 0.5 * np.cos(m.phase)
     arms = []
@@ -81,7 +81,7 @@ def _raise_arms(m: LawInput) -> Arms:
 
 
 def _move_body_only(m: LawInput) -> Arms:
-    """Move the person as in bowing, swaying or nodding; return the hanging arms."""
+    """Move the simulated person as in bowing, swaying or nodding; return the hanging arms."""
     x, y = m.draw.within(0, 9), m.draw.within(0, 9)
     m.pose.body[:, 0] += x * np.sin(m.phase)
     m.pose.body[:, 1] += y * np.sin(m.phase + m.draw.within(0, 6))
@@ -90,7 +90,7 @@ def _move_body_only(m: LawInput) -> Arms:
 
 
 def _walk_through(m: LawInput) -> Arms:
-    """Move the person through the picture as in walking, far or near, towards the camera or away; return the arms."""
+    """Move the simulated person through the picture as in walking, far or near; return the arms."""
     small = m.draw.within(0.25, 0.8)
     closer = m.draw.within(-0.12, 0.12) * small
     m.pose.body[:, 2] = np.clip(small + closer * m.t_s, 0.15, 1.2)
@@ -109,7 +109,7 @@ def _standing_up(m: LawInput) -> Arms:
 
 
 def _wave_near_lens(m: LawInput) -> Arms:
-    """Return the arms of a person with a hand in front of the lens.
+    """Return the arms of a person with a hand close in front of the camera's lens.
 
     One large arm comes from the side; the rest of the person is out of the picture.
     """

@@ -32,7 +32,7 @@ BATCH = 4  # images for one piece of events: a live stream gets events every 20 
 
 @dataclass(frozen=True)
 class Manner:
-    """The parameters of one performed gesture: its class, and the seed of its random values.
+    """The parameters of how a person performs one gesture: its class, pace, and the seed of its random values.
 
     The pose at a time does not depend on other times.
 
@@ -51,7 +51,7 @@ class Manner:
     wide: bool = False
 
     def pose_at(self, t_s: npt.NDArray[np.float64]) -> Pose:
-        """Return the poses at times [T], in seconds since the bout began."""
+        """Return the person's poses in one performed gesture, at times [T] in seconds since the gesture began."""
         draw = ParameterDraws(self.seed, self.held_out)
         pose = make_still_pose(len(t_s))
         name = CLASSES[self.gesture]
@@ -75,7 +75,7 @@ class Manner:
 
 @dataclass(frozen=True)
 class Bout:
-    """One performed gesture with its times: t_on_us, t_ready_us and t_off_us.
+    """One gesture performed by a person, with its times: t_on_us (start), t_ready_us and t_off_us (end).
 
     The arms begin to move at t_on_us, the gesture itself begins at t_ready_us, and the arms hang again at t_off_us.
     """
@@ -97,7 +97,7 @@ class Bout:
 def record_bouts(
     performer: Performer, bouts: Sequence[Bout], start_us: int, end_us: int, seed: tuple[int, ...]
 ) -> Iterator[npt.NDArray[np.void]]:
-    """Simulate the events of a performer from start_us to end_us, in pieces [N] of BATCH images.
+    """Simulate the camera events of a performer's gestures (bouts) from start_us to end_us, in pieces [N].
 
     Events are EVENT_DTYPE, sorted, in the time of start_us. The first image gives no events. `seed` is that of the
     camera's noise. A piece may be empty.
@@ -118,7 +118,7 @@ def record_scene(
     end_us: int,
     seed: tuple[int, ...],
 ) -> Iterator[npt.NDArray[np.void]]:
-    """Simulate the events [N] of any scene in front of a performer's camera, in pieces, like `record_bouts`.
+    """Simulate the camera events [N] of any painted scene, seen by a performer's camera, in pieces.
 
     `paint` returns the images [H, W] at times [T] in us.
     """
@@ -139,7 +139,7 @@ def record_scene(
 
 
 def _add_opposite_events(events: npt.NDArray[np.void], share: float, rng: np.random.Generator) -> npt.NDArray[np.void]:
-    """Repeat a random share of the events [N] at the same pixel with the other polarity.
+    """Repeat a random share of the events [N] at the same pixels with the opposite polarity, as real cameras do.
 
     They come up to 2 ms later but within the piece.
     """
@@ -155,7 +155,7 @@ def _add_opposite_events(events: npt.NDArray[np.void], share: float, rng: np.ran
 def _add_halo(
     events: npt.NDArray[np.void], share: float, rng: np.random.Generator, size: tuple[int, int]
 ) -> npt.NDArray[np.void]:
-    """Add scattered events around moving parts, as in real recordings, to events [N].
+    """Add scattered events around moving parts, as in real recordings, to the events [N].
 
     Their causes are shadows, reflections and the sensor's bus, so they spread more along rows. A random share of the
     events is repeated with either polarity, some pixels away. Distances are pixels of 128 rows, so they are the same
@@ -173,7 +173,10 @@ def _add_halo(
 
 
 def pose_at(bouts: Sequence[Bout], t_us: npt.NDArray[np.int64], seed: tuple[int, ...]) -> Pose:
-    """Return the pose of a performer at times int64 [T] in microseconds. Bouts must not overlap."""
+    """Return the pose of a performer, with all gestures (bouts), at times int64 [T] in microseconds.
+
+    Bouts must not overlap.
+    """
     pose = make_still_pose(len(t_us))
     sway = np.stack([smooth_noise(t_us / 1e6, (*seed, 6 + k), 0.5) for k in range(2)], 1)
     pose.body[:, :2] += 0.7 * sway

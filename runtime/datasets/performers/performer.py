@@ -69,7 +69,7 @@ PLAIN: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Performer:
-    """A simulated person with a place and a camera. Held-out performers share no parameter value with the others."""
+    """A simulated person with a place and a camera; held-out performers share no parameter value with the others."""
 
     seed: tuple[int, ...]
     held_out: bool
@@ -86,7 +86,7 @@ class Performer:
 
     @property
     def size(self) -> Size:
-        """The (width, height) of the camera's picture."""
+        """The (width, height) of the picture of the performer's camera."""
         height, width = self.look.background.shape
         return width, height
 
@@ -97,7 +97,7 @@ class Performer:
 def draw_performer(
     seed: tuple[int, ...], held_out: bool = False, varied: str | None = None, size: Size = SENSOR
 ) -> Performer:
-    """Draw the performer of a seed: a person, a place and a camera. The same seed always gives the same performer.
+    """Make the random performer of a seed: a person, a place and a camera, always the same for the same seed.
 
     `varied` selects harder conditions: "faint" (weak contrast, far away), "lamps" (flicker), "texture" (more scattered events
       and
@@ -143,20 +143,20 @@ def _make_plain(performer: Performer, draw: ParameterDraws) -> Performer:
 
 
 def _reduce_contrast(look: Appearance, contrast: float) -> Appearance:
-    """Return the same appearance with less contrast, against the wall and within itself."""
+    """Return a person's appearance with less contrast, against the wall and within the person."""
     wall = float(look.background.mean())
     tones = {name: wall + contrast * (getattr(look, name) - wall) for name in ("skin", "shirt", "trousers", "hair")}
     return replace(_weaken_textures(look, contrast), **tones, background=wall + contrast * (look.background - wall))
 
 
 def _weaken_textures(look: Appearance, share: float) -> Appearance:
-    """Return the same appearance with textures weakened to `share`."""
+    """Return a person's appearance with all textures weakened to the share `share`."""
     weaker = {name: 1 + share * (getattr(look, name) - 1) for name in ("sleeve", "cloth", "hand", "face")}
     return replace(look, **weaker)
 
 
 def _draw_base(seed: tuple[int, ...], held_out: bool, size: Size) -> Performer:
-    """Choose random parameters of a performer under usual conditions, with a wall of [128, 128]."""
+    """Choose random parameters of a performer under usual conditions, with a wall image of [128, 128]."""
     draw = ParameterDraws((*seed, 20_171), held_out)
     value = {name: draw.within(*ends) for name, ends in RANGES.items()}
     rng = draw.rng
@@ -190,7 +190,7 @@ def _draw_base(seed: tuple[int, ...], held_out: bool, size: Size) -> Performer:
 
 
 def make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
-    """Make a random texture of a limb: a factor near 1, float32 [32, 8], along and across the limb.
+    """Make a random surface texture of a limb: brightness factors near 1, float32 [32, 8], along and across it.
 
     `grain` neighbouring texels along the limb are equal.
     """
@@ -201,7 +201,7 @@ def make_texture(rng: np.random.Generator, depth: float, grain: int) -> Floats:
 
 
 def _make_field(rng: np.random.Generator, knots: int, spread: float, size: Size = SENSOR) -> Floats:
-    """Make a random positive field float32 [H, W], mean about 1, bilinear between knots x knots values."""
+    """Make a random smooth field of positive factors, float32 [H, W], mean about 1, from knots x knots values."""
     values = np.exp(spread * rng.standard_normal((knots, knots)))
     across, down = (_linear_weights(np.linspace(0, knots - 1, side), knots) for side in size)
     return np.asarray(down @ values @ across.T, np.float32)
@@ -217,7 +217,7 @@ def _linear_weights(positions: Doubles, knots: int) -> Doubles:
 
 
 def _resample_wall(wall: Floats, size: Size) -> Floats:
-    """Resample the image of the wall [128, 128] to the size [H, W] of a camera's picture.
+    """Resample the wall's image [128, 128] to the size [H, W] of a camera's picture.
 
     The picture shows the same part of the scene over its height (figure.py); next to the wall is its mirror image.
     """

@@ -24,7 +24,7 @@ STANDING = tuple(name for name in OTHERS if not name.startswith(("walking", "nea
 def draw_windows(
     seed: tuple[int, ...], held_out: bool, varied: bool = False, wide: bool = False
 ) -> list[tuple[int, int, Bout]]:
-    """Draw the windows of one performer's recording: (start_us, end_us, bout), in a random order of gestures.
+    """Choose the random gestures of one performer's recording: (start_us, end_us, bout) of each, in random order.
 
     `varied`: some slow (down to half the pace), some hesitant. `wide`: laws 2 (Manner). Two of three windows are cut
     from the middle of a gesture. In the others the arms start from hanging, at about the beginning of the window.
@@ -48,7 +48,10 @@ def draw_windows(
 
 
 def vary_pace(manner: Manner) -> Manner:
-    """Vary the pace of a gesture at random: a third of them at 0.5 to 1 times the pace, a third with a changing pace."""
+    """Change the pace of a gesture at random: a third become slower, a third get an uneven pace.
+
+    The slower ones have 0.5 to 1 times the pace.
+    """
     rng = np.random.default_rng([*manner.seed, 44])
     slow = rng.uniform(0.5, 1.0) if rng.random() < 1 / 3 else 1.0
     hesitant = rng.uniform(0.3, 0.9) if rng.random() < 1 / 3 else 0.0
@@ -56,7 +59,10 @@ def vary_pace(manner: Manner) -> Manner:
 
 
 def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, wide: bool = False) -> Iterator[Bout]:
-    """Draw bouts from 0 to end_us for training on onsets: 1.2 to 2.2 s each, after 0.5 to 1.4 s of standing still."""
+    """Yield random short gestures (bouts) up to end_us with pauses, for training on the beginnings of gestures.
+
+    Each lasts 1.2 to 2.2 s, after 0.5 to 1.4 s of standing still.
+    """
     t_us = 0
     for number in range(1 << 31):
         rng = np.random.default_rng([*seed, 57, number])
@@ -70,7 +76,7 @@ def draw_short_bouts(seed: tuple[int, ...], held_out: bool, end_us: int, wide: b
 
 
 def draw_everyday(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iterator[Bout]:
-    """Draw bouts of everyday movements from 0 to end_us, 1.5 to 5 s each, after up to 1.5 s of standing still."""
+    """Yield random everyday movements (bouts) up to end_us, 1.5 to 5 s each, after up to 1.5 s of standing still."""
     t_us = 0
     for number in range(1 << 31):
         rng = np.random.default_rng([*seed, 59, number])
@@ -88,7 +94,7 @@ def draw_everyday(seed: tuple[int, ...], held_out: bool, end_us: int) -> Iterato
 def draw_bouts(
     seed: tuple[int, ...], held_out: bool, end_us: int, gesture: int | None = None, wide: bool = False
 ) -> Iterator[Bout]:
-    """Draw bouts from 0 to end_us, 2 to 5 s each, after 1.5 to 4 s of standing still.
+    """Yield random gestures (bouts) up to end_us, 2 to 5 s each, after 1.5 to 4 s of standing still.
 
     All are of one gesture if it is given.
     """

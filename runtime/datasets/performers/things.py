@@ -28,7 +28,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MovingObject:
-    """A moving object: one chain of capsules. Lengths in pixels, angles in radians; `textures` has one for each part."""
+    """A moving object without a person: a chain of rounded parts with random lengths, bends and textures.
+
+    Lengths are in pixels, angles in radians; `textures` has one for each part.
+    """
 
     seed: tuple[int, ...]
     start: tuple[float, float]
@@ -43,7 +46,7 @@ class MovingObject:
     textures: tuple[Floats, ...]
 
     def joints(self, t_s: Doubles) -> Doubles:
-        """Return the joints of the chain at times [T], in pixels of the picture: float64 [T, parts + 1, 2]."""
+        """Return the positions of a moving object's joints at times [T], in pixels: float64 [T, parts + 1, 2]."""
         base = [
             self.start[k] + self.drift[k] * t_s + self.sway * smooth_noise(t_s, (*self.seed, k), self.hz)
             for k in range(2)
@@ -56,7 +59,7 @@ class MovingObject:
 
 
 def draw_objects(seed: tuple[int, ...], held_out: bool = False) -> list[MovingObject]:
-    """Draw the one to three moving objects of a scene."""
+    """Choose the one to three random moving objects of a scene without a person."""
     draw = ParameterDraws((*seed, 60), held_out)
     return [_draw_object((*seed, 61, k), held_out) for k in range(draw.pick((1, 1, 2, 3)))]
 
@@ -82,14 +85,14 @@ def _draw_object(seed: tuple[int, ...], held_out: bool) -> MovingObject:
 
 
 class ObjectPainter:
-    """A painter of moving objects in front of the wall of a performer's place, without the performer."""
+    """A painter of camera images of moving objects in front of a wall, without a person."""
 
     def __init__(self, place: Performer, objects: list[MovingObject]) -> None:
         self._objects, self._look = objects, place.look
         self._textures = np.concatenate([chain.textures for chain in objects])
 
     def paint(self, t_us: npt.NDArray[np.int64]) -> Iterator[Floats]:
-        """Yield the images float32 [H, W] at times [T] in microseconds."""
+        """Yield the camera's images float32 [H, W] of moving objects at times [T] in microseconds."""
         chains = [chain.joints(t_us / 1e6) for chain in self._objects]
         for i in range(len(t_us)):
             image, limbs = self._look.background.copy(), list[Limb]()

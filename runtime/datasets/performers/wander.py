@@ -40,7 +40,7 @@ class ParameterDraws:
 
 
 def smooth_noise(t_s: Doubles, seed: Sequence[int], hz: float) -> Doubles:
-    """Return a smooth random function at times float64 [T] in seconds, about -1..1: four sines of `hz` / 4 to `hz`."""
+    """Return smooth random noise at times float64 [T] in seconds, about -1..1: a sum of four sines up to `hz`."""
     total = np.zeros(len(t_s))
     for k, (share, begin) in enumerate(_draw_waves(tuple(seed))):
         f = hz * (0.25 + 0.75 * (k + share) / WAVES)

@@ -17,7 +17,7 @@ Note: TypeAlias = Mapping[str, Any]  # the JSON note in the folder of a set
 
 @dataclass(frozen=True)
 class Maker:
-    """A maker of a data set, for `plif data`.
+    """The description of a plug-in part that makes a data set, for the command `plif data`.
 
     about     completes "plif data NAME ... --out DIR": the contents of the set
     needs     the required option, and its form on the command line; None without one
@@ -34,19 +34,19 @@ class Maker:
 
     @property
     def needed(self) -> str:
-        """The option that the user must type before --out to make a data set."""
+        """The option, as text, that the user must type before --out to make a data set; empty if there is none."""
         return "" if self.needs is None else f"{self.needs[1]} "
 
 
 class MakingOptions(OptionRecord):
-    """The command-line options for making any data set."""
+    """The command-line options for making any data set: random seed and number of processes."""
 
     seed: int = option("To make one: of everything random.", default=0, least=0)
     workers: int = option("To make one: processes.", default=2, least=1)
 
 
 class SimulationOptions(MakingOptions):
-    """The command-line options for making a simulated data set.
+    """The command-line options for making a simulated data set, with the numbers of recordings.
 
     train and test have defaults that depend on the set.
     """
@@ -55,5 +55,5 @@ class SimulationOptions(MakingOptions):
     test: int | None = option("Recordings (2000) or held-out performers (20) for testing.", default=None, least=0)
 
     def counts(self, train: int, test: int) -> tuple[int, int]:
-        """Return the numbers (train, test) of recordings; the arguments are the defaults of the set."""
+        """Return the numbers (train, test) of recordings to make: those that the user gave, else the given defaults."""
         return train if self.train is None else self.train, test if self.test is None else self.test

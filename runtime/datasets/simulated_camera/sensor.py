@@ -66,15 +66,15 @@ class Sensor:
             if not good:
                 raise PlifError(f"simulated sensor: {name}={value}, expected {expected}")
 
-    def thresholds(self, pixels: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Draw the ON and the OFF threshold of every pixel, each float32 [pixels]."""
+    def draw_thresholds(self, pixels: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Draw random ON and OFF thresholds for every pixel of a simulated camera, each float32 [pixels]."""
         spread = 1 + self.mismatch * rng.standard_normal((2, pixels), dtype=np.float32)
         spread = np.maximum(spread, 0.25).astype(np.float32)
         return spread[0] * np.float32(self.threshold_on), spread[1] * np.float32(self.threshold_off)
 
 
 class _PixelState:
-    """The state of many independent sensor pixels, frame by frame. Arrays are flat, [pixels]."""
+    """The state of many independent pixels of simulated cameras, updated frame by frame, in flat arrays [pixels]."""
 
     def __init__(
         self, on: Floats, off: Floats, refractory_us: Floats, leak: Floats, first: Floats, t_us: float
@@ -89,20 +89,20 @@ class _PixelState:
         self._make_room(count)
 
     def _make_room(self, room: int) -> None:
-        """Resize the event buffers to `room` events; existing events stay."""
+        """Resize the buffers for the simulated pixels' events to `room` events; existing events stay."""
         pixel, t, up = self._fired = tuple(np.resize(column, room) for column in self._fired)
         self._c = PixelArrays(
             *(array.ctypes.data for array in (*self._state, pixel, t, up)), len(self.level), room, self._leaks
         )
 
     def take_events(self) -> tuple[Array, Array, Array]:
-        """Return and clear the events since the last call: pixel int32, time float64 in us and whether ON, each [N]."""
+        """Return and clear the simulated pixels' events since the last call: pixel, time in us, is ON; each [N]."""
         pixel, t, up = (column[: self._used].copy() for column in self._fired)
         self._used = 0
         return pixel, t, up
 
     def step(self, t_us: float, level: Floats) -> None:
-        """Advance to the frame at t_us with log intensity `level`, float32 [pixels].
+        """Advance the simulated pixels to the frame at t_us with log intensity `level`, float32 [pixels].
 
         The events are stored for `take_events`.
         """
@@ -122,16 +122,16 @@ class _PixelState:
 def simulate_events(
     frames: Iterable[tuple[float, npt.ArrayLike]], sensor: Sensor, rng: np.random.Generator
 ) -> npt.NDArray[np.void]:
-    """Simulate the events [N] (EVENT_DTYPE, sorted by t) of images [H, W], 0..1, given as (t_us, image).
+    """Simulate the events [N] that a camera sends for images [H, W], 0..1, given as (t_us, image).
 
-    The first frame sets the references and gives no events; fewer than two frames give none. Raises PlifError when
-    the times do not rise or the size of the image changes.
+    The events are EVENT_DTYPE, sorted by t. The first frame sets the references and gives no events; fewer than two
+    frames give none. Raises PlifError when the times do not rise or the size of the image changes.
     """
     return _SensorBatch([sensor], [rng]).capture((t_us, np.asarray(image)[None]) for t_us, image in frames)[0]
 
 
 class _SensorBatch:
-    """A batch of simulated sensors, each in front of its own scene.
+    """A batch of simulated event cameras, each in front of its own scene, computed together.
 
     Frames may come in several parts; each part gives the events since the one before. Recording b is the same as of sensor b
     alone: one call of NumPy serves all of them.
@@ -151,7 +151,7 @@ class _SensorBatch:
         self._numbers = itertools.count()
 
     def capture(self, frames: Iterable[tuple[float, Array]]) -> list[npt.NDArray[np.void]]:
-        """Return each sensor's events [N] (EVENT_DTYPE, sorted) since the last frame, for (t_us, images [B, H, W])."""
+        """Simulate a batch of cameras over frames (t_us, images [B, H, W]); return the new events [N] of each."""
         start_us = None if self._pixels is None else self._pixels.t_us
         for (t_us, images), number in zip(frames, self._numbers, strict=False):
             shape, name = images.shape[1:], f"simulated sensor, frame {number}"
@@ -191,7 +191,7 @@ class _SensorBatch:
 
 
 class Camera:
-    """A simulated event camera for a scene without an end: it takes frames as they come.
+    """A simulated event camera for a scene without an end: it takes frames as they come, and returns events.
 
     `capture` returns the events since the last call. `noise` is the factor of each pixel's noise rate, float32 [H *
     W], mean 1; without it all are equal. Jitter would move events from one call to another and is refused.
@@ -203,7 +203,7 @@ class Camera:
         self._view = _SensorBatch([sensor], [rng], noise)
 
     def capture(self, frames: Iterable[tuple[float, npt.ArrayLike]]) -> npt.NDArray[np.void]:
-        """Return the events [N] (EVENT_DTYPE, sorted) since the last frame, for frames (t_us, image [H, W])."""
+        """Simulate the camera over frames (t_us, image [H, W]); return the new events [N] (EVENT_DTYPE, sorted)."""
         return self._view.capture((t_us, np.asarray(image)[None]) for t_us, image in frames)[0]
 
 
@@ -213,7 +213,7 @@ def simulate_batch(
     sensors: Sequence[Sensor],
     rngs: Sequence[np.random.Generator],
 ) -> list[npt.NDArray[np.void]]:
-    """Simulate many recordings of one size and clock at once: frames float32 [T, B, H, W] to B arrays of events [N].
+    """Simulate many camera recordings of one size at once: frames float32 [T, B, H, W] to B arrays of events [N].
 
     Recording b is exactly the output of `simulate_events` for frames[:, b], sensors[b] and rngs[b]; the other
     recordings do not matter. A batch of 16 is several times faster than 16 calls.
@@ -229,7 +229,7 @@ def simulate_batch(
 
 
 def _low_pass(before: Floats, level: Floats, dt_us: float, sensors: Sequence[Sensor]) -> Floats:
-    """Return the exact response of a first-order low-pass after dt_us of a constant input `level`."""
+    """Return the output of first-order low-pass filters (the pixels) after dt_us of a constant input `level`."""
     if all(sensor.bandwidth_hz is None for sensor in sensors):
         return level
     keep = [
@@ -246,7 +246,7 @@ def _start_pixels(
     sensors: Sequence[Sensor], rngs: Sequence[np.random.Generator], first: Floats, t_us: float
 ) -> _PixelState:
     pixels = len(first) // len(sensors)
-    drawn = [sensor.thresholds(pixels, rng) for sensor, rng in zip(sensors, rngs, strict=True)]
+    drawn = [sensor.draw_thresholds(pixels, rng) for sensor, rng in zip(sensors, rngs, strict=True)]
     on = np.concatenate([pair[0] for pair in drawn])
     off = np.concatenate([pair[1] for pair in drawn])
     refractory = np.repeat(np.asarray([sensor.refractory_us for sensor in sensors], np.float32), pixels)
@@ -262,7 +262,7 @@ def _finish_events(
     shape: tuple[int, ...],
     noisy: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.void]:
-    """Convert one sensor's raw events (pixel, time in us, is ON; each [N]) to events [M], with noise and jitter.
+    """Convert a simulated sensor's raw events (pixel, time in us, is ON) to events [M], with noise and jitter.
 
     Events are sorted by time, in whole microseconds. `noisy` [H * W] is the cumulated share of each pixel in the
     noise.
@@ -287,7 +287,7 @@ def _finish_events(
 
 
 def sort_order(times: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Return the indices that sort times [N] in us, the earlier of equals first: [N].
+    """Return the indices [N] that sort times [N] in us, the earlier of equals first.
 
     NumPy sorts 16 bits in one pass over them.
     """

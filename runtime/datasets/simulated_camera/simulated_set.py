@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]  # (files that are there, files in all)
 
 
 def claim_folder(out: Path, note: dict[str, object]) -> None:
-    """Write the note of a simulated set into the folder `out`.
+    """Claim the folder `out` for a simulated data set by writing the JSON note of how it is made.
 
     Raises PlifError when it holds other files, or a set made in another way.
     """
@@ -54,7 +54,7 @@ def run_jobs(
     total: int,
     progress: Progress | None,
 ) -> None:
-    """Run `work` for every job of a simulation, in `workers` processes if a part can start them.
+    """Run `work` for every job of a data set's simulation, in `workers` processes if a plug-in part can start them.
 
     `work` returns the number of files that it made; `file_count` files exist already.
     """
@@ -69,7 +69,7 @@ def run_jobs(
 def _run_in_processes(
     start: Callable[..., tuple[BaseProcess, Connection]], work: Callable[[Job], int], jobs: Sequence[Job], workers: int
 ) -> Iterator[int]:
-    """Run `work` for the jobs in worker processes; yield the results as they arrive.
+    """Run `work` for the simulation's jobs in worker processes; yield the results as they arrive.
 
     The processes end with the generator, and with this process.
     """
@@ -103,7 +103,7 @@ def _run_in_processes(
 
 
 def _serve_jobs(pipe: Connection, work: Callable[[Job], int]) -> None:
-    """Run a worker process: receive jobs from the pipe, and send back results or exceptions."""
+    """Run a worker process of a simulation: receive jobs from the pipe, and send back results or exceptions."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # unfinished files are removed, too
     with suppress(EOFError, OSError):  # the parent is gone
         while True:

@@ -20,13 +20,13 @@ MEMBER_LIMIT = 1 << 30  # bytes: 100 times the largest recording of the sets tha
 
 
 def list_members(archive: Path, suffix: str) -> list[str]:
-    """Return the names of a zip archive's files that end with `suffix`. Raises PlifError when it is no zip."""
+    """Return the names of a zip archive's files that end with `suffix`. Raises PlifError if it is no zip archive."""
     return [entry.filename for entry in _open(archive).infolist() if entry.filename.lower().endswith(suffix)]
 
 
 @contextmanager
 def unpack(path: str) -> Iterator[Path]:
-    """Yield a plain file for `path`, which may lie in a zip archive; a PlifError inside names `path`, not the copy."""
+    """Yield a plain file with the content of `path`, which may lie in a zip archive; errors name `path` itself."""
     place, inside, member = path.partition(".zip/")
     archive = Path(f"{place}.zip")
     if not inside or not archive.is_file():

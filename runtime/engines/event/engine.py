@@ -55,7 +55,7 @@ FASTER = 0.10  # fraction by which another number of threads must be faster: the
 
 @dataclass
 class _Scratch:
-    """The working memory of one call: for each thread an arena of bytes, and the sums of a tile."""
+    """The working memory of one event-engine call: for each thread an arena of bytes, and sums of a tile of outputs."""
 
     arrays: list[np.ndarray]
     arenas: ctypes.Array[ctypes.c_void_p]
@@ -100,7 +100,7 @@ class EventEngine(Engine):
         self._share_pools(exactly=bool(options.threads))
 
     def _compile(self, path: Path, options: EngineOptions) -> native.Program:
-        """Compile the program of an ONNX file from its card, and check it."""
+        """Compile the event-engine program of an ONNX file from its card, and check it."""
         card = self.card
         try:
             weights = read_weights(path, card)
@@ -126,7 +126,7 @@ class EventEngine(Engine):
         return program
 
     def _make_program(self, layout: Layout, flush: bool) -> native.Program:
-        """Create the C structure of a program; the engine keeps the arrays that it points to."""
+        """Create the C structure of an event-engine program; the engine keeps the arrays that it points to."""
         ops, keep = layout.ops, layout.keep
         self._ops = (native.Op * len(ops))(*ops)
         self._program_memory = keep
@@ -147,12 +147,12 @@ class EventEngine(Engine):
         )
 
     def _share_pools(self, exactly: bool) -> None:
-        """Create the thread pools for the calls of this engine, `threads` at most; exactly: no fewer."""
+        """Create the thread pools for calls of this engine: of at most `threads` threads, or of exactly as many."""
         self._pools = self._create_native("pools", self.threads, exactly)
         self._threads_of: dict[tuple[int, int], int | None] = {}  # by the numbers of rows and steps
 
     def _create_native(self, kind: str, *arguments: object) -> int | None:
-        """Create an object of libplif that ends with this engine, and return its address.
+        """Create an object of libplif that is freed together with this engine, and return its address.
 
         None, which means one thread to libplif, stands for lack of memory.
         """
@@ -170,7 +170,7 @@ class EventEngine(Engine):
         return v, v
 
     def buffers(self, rows: int, rates: bool = False) -> Buffers:
-        """Allocate the arrays for `rows` rows; steps of neurons without input wait until the membranes are read.
+        """Allocate the arrays of a session of `rows` rows; neurons without input decay only when membranes are read.
 
         Raise PlifError, before any allocation, where the rows would take more memory than a session may
         (docs/limits.md).
@@ -183,7 +183,7 @@ class EventEngine(Engine):
         return LazyMembranes(self.card, rows, rates, v, list(self._v_floats[: len(v)]), self.bind_lazily)
 
     def bind(self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None) -> Callable[[], None]:
-        """Bind float32 arrays [rows, ...] and return a function that runs one call; see Engine.bind.
+        """Bind float32 arrays [rows, ...] to the event engine; return a function that runs one call (see Engine.bind).
 
         Arrays from `membranes` are used in place; others are copied in and out in each call.
         """
@@ -286,14 +286,14 @@ class EventEngine(Engine):
         return with_copies if copies else step, lambda _=keep: apply_decay(program, address)
 
     def with_one_thread(self) -> EventEngine:
-        """Return an engine with one thread per call, on the same program."""
+        """Return an event engine with one thread per call, on the same program."""
         alone = copy(self)
         alone.threads = 1
         alone._share_pools(exactly=True)
         return alone
 
     def thread_chooser(self, rows: int, steps: int = 1) -> int | None:
-        """Return the address of the thread chooser for calls of so many rows and steps.
+        """Return the address of the native object that chooses the threads of calls with so many rows and steps.
 
         All sessions with such calls share it.
         """
@@ -303,7 +303,7 @@ class EventEngine(Engine):
         )
 
     def _allocate_scratch(self) -> _Scratch:
-        """Allocate the working memory of one call at a time."""
+        """Allocate the event engine's working memory for one call at a time."""
         arenas = [allocate_aligned((self._program.arena_bytes + 64,), np.uint8) for _ in range(self.threads)]
         accs = [allocate_aligned((self._program.acc_floats + 16,)) for _ in range(self.threads)]
         return _Scratch([*arenas, *accs], _pointers(arenas), _pointers(accs))
@@ -313,7 +313,7 @@ NEURONS_A_THREAD = 60_000
 
 
 def _worthwhile_threads(card: Card) -> int:
-    """Return the number of cores, but at most one more thread for each NEURONS_A_THREAD neurons.
+    """Return the number of threads worth using: all cores, but one more only for each NEURONS_A_THREAD neurons.
 
     A smaller network takes some 50 us a step: waking a second thread would cost what it saves.
     """

@@ -28,7 +28,7 @@ BindLazily = Callable[
 
 
 class LazyMembranes(Buffers):
-    """Buffers with membranes that calls update in place, some of them only when they are read.
+    """Buffers with membranes that event-engine calls update in place, some of them only when they are read.
 
     A unit without input is not stepped until it gets some, or until the membranes are read.
 
@@ -61,13 +61,13 @@ class LazyMembranes(Buffers):
         return self._sequence.y.copy(), self._sequence.rates
 
     def membranes(self) -> list[np.ndarray]:
-        """Return the membranes, float32 [rows, ...] of each state, after all pending decay."""
+        """Return the membranes, float32 [rows, ...] of each state, after applying all pending decay."""
         self._apply_decay()
         return self._v
 
 
 def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[native.Program, np.ndarray]:
-    """Open the program in a file; return it and its bytes [n], which must live as long.
+    """Open the event-engine program in a file; return it and its bytes [n], which must be kept as long.
 
     Raise PlifError where the file may not be run.
 
@@ -88,7 +88,7 @@ def open_program(path: Path, card: Card, cpu: str | None, flush: bool) -> tuple[
 
 
 def read_weights(path: Path, card: Card) -> dict[str, np.ndarray]:
-    """Read the initializers of an ONNX file that a program needs, [O, I, ...] or [n], by name."""
+    """Read the initializers of an ONNX file that an event-engine program needs, [O, I, ...] or [n], by name."""
     names = {name for node in card["graph"]["nodes"] for name in node["params"].values()}
     names |= {f"{node['name']}.one_minus_alpha" for node in card["graph"]["nodes"] if node["op"] == "Neuron"}
     names |= {f"{node['name']}.zero_points" for node in card["graph"]["nodes"] if "scale" in node["params"]}
@@ -96,20 +96,20 @@ def read_weights(path: Path, card: Card) -> dict[str, np.ndarray]:
 
 
 def row_stride(shape: Sequence[int]) -> int:
-    """Return the floats from one row's membrane of this shape to the next."""
+    """Return the number of floats from one row's membrane of this shape to the next row's."""
     c, h, w = to_map_shape(shape)
     return h * w * count_lanes(c)
 
 
 def allocate_state(rows: int, shape: Sequence[int]) -> np.ndarray:
-    """Allocate [rows, C, H, W] (or [rows, n]) as a view of [rows][H][W][lanes(C)]."""
+    """Allocate membranes [rows, C, H, W] (or [rows, n]) as a view of [rows][H][W][lanes(C)]."""
     channels = shape[0]
     store = allocate_aligned((rows, *shape[1:], count_lanes(channels)))[..., :channels]
     return np.moveaxis(store, -1, 1)
 
 
 def has_other_layout(v: np.ndarray, v_next: np.ndarray) -> bool:
-    """Return whether v or v_next, [rows, C, H, W] or [rows, n], has another layout than `membranes`."""
+    """Return whether v or v_next, [rows, C, H, W] or [rows, n], has another memory layout than the engine's."""
     strides = native_strides(v.shape)
     return any(a.strides != strides or a.ctypes.data % 64 for a in (v, v_next))
 

@@ -25,7 +25,7 @@ COMPARISONS = ("GREATER", "AT_LEAST")
 
 
 def assemble(keys: Sequence[Key], out: Key, next_states: Mapping[int, int]) -> tuple[np.ndarray, int, int]:
-    """Assemble values into lines: return (lines int32 [n, 7], lines that run once, registers).
+    """Assemble a neuron's values into program lines: return (int32 [n, 7], number run once, registers).
 
     keys  values, each made of those before it
     out   (FIRE or GIVE, the value that is the output)
@@ -46,7 +46,7 @@ class _Assembly:
         self.join_arithmetic()
 
     def parts(self, value: int) -> tuple[int, ...]:
-        """Return the values that a value is computed from."""
+        """List the values (operands) that a value of a neuron program is computed from."""
         return self.keys[value][1:] if self.keys[value][0] in COMPUTES else ()
 
     @property
@@ -54,7 +54,7 @@ class _Assembly:
         return (*self.out[1:], *self.next_states.values())
 
     def needed(self) -> list[int]:
-        """List the values that the results depend on, in order."""
+        """List the values that a neuron program's results depend on, in order."""
         values = set(self.ends)
         for value in reversed(range(len(self.keys))):  # parts come before what is made of them
             if value in values:
@@ -62,7 +62,7 @@ class _Assembly:
         return sorted(values)
 
     def join_comparisons(self) -> None:
-        """Merge a comparison into the operation that reads it: a choice, a cast to 0 and 1, or a spike."""
+        """Merge each comparison of a neuron program into its reader: a choice, a cast to 0 and 1, or a spike."""
         readers: dict[int, list[tuple[str, int]]] = {}
         for value in self.needed():
             for place, part in enumerate(self.parts(value)):
@@ -94,7 +94,7 @@ class _Assembly:
                     break
 
     def place_in_states(self, order: Sequence[int]) -> dict[int, int]:
-        """Map values to the states that hold their results: no line reads the old state any more by then."""
+        """Map values of a neuron program to the states that hold their results, once no line reads the old state."""
         last = {part: i for i, value in enumerate(order) for part in self.parts(value)}
         before = {key[1]: value for value, key in enumerate(self.keys) if key[0] == "STATE"}
         targets: dict[int, int] = {}
@@ -125,7 +125,7 @@ class _Assembly:
         return code, len(once), 1 + max(registers.values())
 
     def assign_registers(self, order: Sequence[int]) -> dict[int, int]:
-        """Assign a register to each value; it is reused after the last line that reads it."""
+        """Assign a register to each value of a neuron program; it is reused after the last line that reads it."""
         last = {part: i for i, value in enumerate(order) for part in self.parts(value)}
         free: list[int] = []
         assigned: dict[int, int] = {}

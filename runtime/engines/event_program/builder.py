@@ -39,7 +39,7 @@ MOST_ARENA = 1 << 30  # bytes of working memory of one thread
 
 
 class Builder:
-    """A builder that collects the operations of one program in `out`.
+    """A builder that collects the operations of one event-engine program in `out`.
 
     weights  the artifact's initializers by name
     context  begins every error message
@@ -72,7 +72,7 @@ class Builder:
     # --- weights ----------------------------------------------------------------------------------------------------
 
     def tensor(self, node: NodeRecord, key: str) -> tuple[str, np.ndarray]:
-        """Find an initializer of the file: (name, array), a weight [O, I, ...] or numbers [n], of any dtype."""
+        """Find an initializer of the ONNX file: (name, array), a weight [O, I, ...] or numbers [n], of any dtype."""
         name = node["params"][key]
         if key == "alpha" and node["attrs"].get("charge") == "folded":
             name = f"{node['name']}.one_minus_alpha"  # the file holds 1 - alpha instead
@@ -81,7 +81,7 @@ class Builder:
         return name, self.weights[name]
 
     def parameter(self, node: NodeRecord, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-        """Find a float32 initializer, [n] or [O, I, ...]; with `shape`, exactly of that shape."""
+        """Find a float32 initializer of the ONNX file, [n] or [O, I, ...]; with `shape`, exactly of that shape."""
         name, value = self.tensor(node, key)
         if value.dtype != np.float32:
             raise self.refuse(node, f"{name} is {value.dtype}; this engine computes in float32")
@@ -90,26 +90,26 @@ class Builder:
         return value
 
     def per_lane(self, node: NodeRecord, key: str, channels: int) -> np.ndarray:
-        """Expand a scalar or one number per channel to float32 [lanes(channels)]."""
+        """Expand a scalar or one number per channel to one for each vector lane, float32 [lanes(channels)]."""
         value = self.parameter(node, key).reshape(-1)
         if value.size not in (1, channels):
             raise self.damaged(f"layer {node['name']}: {key} has {value.size} numbers; expected 1 or {channels}")
         return self.in_lanes(value, channels)
 
     def in_lanes(self, value: np.ndarray, channels: int) -> np.ndarray:
-        """Copy one number, or one per channel, to float32 [lanes(channels)], with zeros in unused lanes."""
+        """Copy one number, or one per channel, to vector lanes, float32 [lanes(channels)], zeros in unused ones."""
         out = allocate_aligned((count_lanes(channels),))
         out[:channels] = value
         return out
 
     def find_producer(self, offset: int) -> int:
-        """Find the number of the operation that writes the floats at `offset` bytes of the arena."""
+        """Find the number of the operation that writes the floats at `offset` bytes of the working memory (arena)."""
         return self.maps[bisect(self.maps, (offset, len(self.out.ops))) - 1][1]
 
     # --- places and operations ----------------------------------------------------------------------------------------
 
     def reserve(self, size: int) -> int:
-        """Reserve `size` bytes in the arena and return their offset."""
+        """Reserve `size` bytes in the working memory (arena) of a program and return their offset."""
         offset = self.out.arena
         self.out.arena += -(-(size + 64) // 64) * 64
         if self.out.arena > MOST_ARENA:
@@ -128,7 +128,7 @@ class Builder:
         return LayerOutput(FROM_FLOATS, shape, self.reserve(h * w * count_lanes(c) * 4), counts=counts)
 
     def as_floats(self, source: LayerOutput) -> LayerOutput:
-        """Return a layer's output as floats in the order of its shape; emit a conversion if necessary."""
+        """Return a layer's output as floats in the order of its shape; add a conversion operation if necessary."""
         if source.kind == FROM_SPIKES or source.kind == FROM_X:
             target = self.reserve_floats(source.map)
             self.emit("UNPACK" if source.kind == FROM_SPIKES else "LOAD", source, target)
@@ -140,7 +140,7 @@ class Builder:
         return source
 
     def emit(self, kind: str, source: LayerOutput, target: LayerOutput | None, **fields: Field) -> None:
-        """Add an operation to the program."""
+        """Add an operation to the event-engine program."""
         op = Op(kind=native.KINDS.index(kind), from_=source.kind, in_=source.offset, stride=1)
         op.in2 = op.values = op.dense = op.state = -1
         op.ic, op.ih, op.iw = source.map

@@ -46,7 +46,7 @@ Place = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 def compile_convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tuple[LayerOutput, Fields, int]:
-    """Compile a convolution or linear layer that reads `source`.
+    """Compile a convolution or linear layer that reads `source` for the event engine.
 
     Return the input of the operation CONV, its fields, and the floats of its tile. This emits the active lists; the
     caller emits CONV, with a neuron or without.
@@ -95,7 +95,7 @@ def compile_convolution(b: Builder, node: NodeRecord, source: LayerOutput) -> tu
 
 
 def _read_placed_weight(b: Builder, node: NodeRecord, source: LayerOutput, quantised: bool) -> tuple[np.ndarray, Place]:
-    """Read the weight of a layer, float32 or int8 [O, I, kh, kw] with zeros between the groups.
+    """Read a layer's weight, float32 or int8, as a full one [O, I, kh, kw] that is zero outside the groups.
 
     Also return stride, padding and dilation, (y, x) each.
     """
@@ -144,14 +144,14 @@ def read_weight(b: Builder, node: NodeRecord) -> tuple[np.ndarray, bool]:
 
 
 def _check_size(b: Builder, node: NodeRecord, shape: tuple[int, ...]) -> None:
-    """Refuse a weight [O, I, kh, kw] that is too large, before its zeros are stored."""
+    """Refuse a weight [O, I, kh, kw] that is too large, before the zeros that fill it up are stored."""
     outputs, channels, kh, kw = shape
     if kh * kw * pixel_bytes(channels) * count_lanes(outputs) > MOST_WEIGHTS:
         raise b.refuse(node, f"a weight {list(shape)} is too large for this engine")
 
 
 def _read_int8(b: Builder, node: NodeRecord) -> np.ndarray:
-    """Read a quantised weight [O, I, ...] as int8."""
+    """Read a layer's quantised weight [O, I, ...] as int8."""
     name, weight = b.tensor(node, "weight")
     if weight.dtype not in (np.int8, np.uint8):
         raise b.damaged(
@@ -161,7 +161,7 @@ def _read_int8(b: Builder, node: NodeRecord) -> np.ndarray:
 
 
 def _read_scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int) -> np.ndarray:
-    """Read the factor from integer sums to currents, float32 [lanes(outputs)].
+    """Read the factor that converts a layer's integer sums to currents, float32 [lanes(outputs)].
 
     Inputs that are averages are summed as counts.
     """
@@ -174,7 +174,7 @@ def _read_scale(b: Builder, node: NodeRecord, source: LayerOutput, outputs: int)
 
 
 def _choose_sums(b: Builder, node: NodeRecord, source: LayerOutput, weight: np.ndarray) -> int:
-    """Choose the type of integer sums so that no input can overflow a sum."""
+    """Choose the integer type that sums a layer's int8 weights, so that no input can overflow a sum."""
     if source.counts is None:
         raise b.refuse(node, "int8 weights on an input that is no count of spikes are not in this engine")
     rows = weight.reshape(len(weight), -1).astype(np.int64)
@@ -189,7 +189,7 @@ def _choose_sums(b: Builder, node: NodeRecord, source: LayerOutput, weight: np.n
 
 
 def _emit_active(b: Builder, source: LayerOutput, stride: int, form: tuple[int, int, bool]) -> tuple[int, Fields]:
-    """Emit the active lists of a value; return their offset and the further fields of CONV.
+    """Emit the lists of a value's active (nonzero) inputs; return their offset and the further fields of CONV.
 
     They are emitted once for all readers with that stride and form.
 

@@ -16,7 +16,7 @@ NEVER = 2.0  # a fraction of spikes that no row reaches
 
 @dataclass(frozen=True)
 class Forms:
-    """The method by which a program sums int8 weights (docs/event-engine-inside.md).
+    """The method by which an event-engine program sums int8 weights (docs/event-engine-inside.md).
 
     pairs       weights are added as pairs of bytes; else as int16
     bytes_from  fraction of spikes from which a row of a map is multiplied as bytes; NEVER on paths that cannot
@@ -42,7 +42,7 @@ LEAST = DEFAULT_FORMS["amx"].bytes_from  # below that the list is nearly free
 
 
 def choose_forms(path: str) -> Forms:
-    """Choose the fastest method of summing int8 weights on this processor for a CPU path.
+    """Choose the fastest method of summing int8 weights on this processor, for a CPU path (instruction set).
 
     The part that chooses by time measures it once per process, in two milliseconds. Without that part it is the usual
     method.
@@ -76,7 +76,7 @@ def choose_forms(path: str) -> Forms:
 
 
 def find_crossing(added: Mapping[str, float], as_bytes: float, usual: float) -> float:
-    """Compute the fraction of spikes at which adding takes as long as multiplying bytes.
+    """Compute the fraction of spikes at which adding weights takes as long as multiplying bytes.
 
     Multiplying takes the same time at any fraction.
 

@@ -38,7 +38,7 @@ class LayerOutput:
 
 @dataclass
 class Layout:
-    """The compiled network: its operations and the memory that they need.
+    """The network compiled for the event engine: its operations and the memory that they need.
 
     ops         its operations, in order
     arena       bytes of scratch memory that they use
@@ -54,7 +54,7 @@ class Layout:
     fired: set[str] = field(default_factory=set)
 
     def need_registers(self, count: int, tile: int = 0) -> None:
-        """Reserve the registers of a program, behind the `tile` floats of its convolution."""
+        """Reserve the registers of a neuron program, behind the `tile` floats of its convolution."""
         self.acc_floats = max(self.acc_floats, tile + count * MACHINE_FLOATS)
 
 
@@ -75,7 +75,7 @@ def split_segments(channels: int) -> list[int]:
 
 
 def pixel_bytes(channels: int) -> int:
-    """Return the bytes of one pixel in a row that is stored as bytes: a multiple of 64."""
+    """Return the bytes that one pixel takes in a row that is stored as bytes: a multiple of 64."""
     return -(-channels // 64) * 64
 
 
@@ -88,21 +88,21 @@ def allocate_aligned(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) 
 
 
 class ParameterPack:
-    """The parameters of one operation in one array, each at a multiple of UNIT floats."""
+    """The parameters of one operation packed in one array, each at a multiple of UNIT floats."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, np.ndarray]] = []
         self.size = 0
 
     def add(self, values: np.ndarray) -> int:
-        """Add float32 [n], and return the index of its first float."""
+        """Add a parameter float32 [n] to the pack of an operation, and return the index of its first float."""
         offset = self.size
         self.parts.append((offset, values))
         self.size += -(-values.size // UNIT) * UNIT
         return offset
 
     def array(self) -> np.ndarray:
-        """Return all parameters, float32 [size], with zeros between; UNIT zeros if there are none."""
+        """Return all parameters of the pack, float32 [size], with zeros between; UNIT zeros if there are none."""
         out = allocate_aligned((max(self.size, UNIT),))
         for offset, values in self.parts:
             out[offset : offset + values.size] = values
@@ -121,7 +121,7 @@ def read_yx(node: NodeRecord, key: str, default: int) -> tuple[int, int]:
 
 
 def choose_tile(shape: Shape3, threads: int, block: int = BLOCK) -> tuple[int, int]:
-    """Choose height and width of the output tile of one piece of work.
+    """Choose height and width of the tile of outputs that a thread computes as one piece of work.
 
     It is about 128 pixels, with sums of 32 kB; fewer where there would be too few pieces for all threads.
     """
@@ -134,7 +134,7 @@ def choose_tile(shape: Shape3, threads: int, block: int = BLOCK) -> tuple[int, i
 
 
 def expand_groups(weight: np.ndarray, groups: int) -> np.ndarray:
-    """Expand a grouped weight [O, I / groups, kh, kw] to [O, I, kh, kw], with zeros between the groups."""
+    """Expand a grouped weight [O, I / groups, kh, kw] to a full one [O, I, kh, kw], zero outside the groups."""
     if groups == 1:
         return weight
     o, i = weight.shape[:2]
@@ -201,7 +201,7 @@ def pack_nibbles(weight: np.ndarray) -> np.ndarray:
 
 
 def pack_bytes(weight: np.ndarray) -> np.ndarray:
-    """Pack an int8 weight [O, I, kh, kw] for rows of bytes.
+    """Pack an int8 weight [O, I, kh, kw] for inputs that are stored as rows of bytes.
 
     The result is [16 outputs][kh][kw][64 inputs][16][16 outputs][4 inputs].
     """

@@ -25,7 +25,7 @@ OURS = ("IF", "LIF", "PLIF")
 
 
 def kernel_fields(b: Builder, node: NodeRecord, channels: int) -> Fields | None:
-    """Return the operation fields of a neuron that has a kernel of its own; None for all others."""
+    """Return the operation fields of a neuron that has a native kernel of its own; None for all others."""
     a = node["attrs"]
     if a["kind"] not in OURS or a["charge"] == "divided" or output_kind(node["attrs"]) != "spikes":
         return None
@@ -49,7 +49,7 @@ def kernel_fields(b: Builder, node: NodeRecord, channels: int) -> Fields | None:
 def program_fields(
     b: Builder, node: NodeRecord, shape: Shape3, states: Mapping[str, int], inputs: Sequence[LayerOutput], tile: int
 ) -> Fields:
-    """Compile a neuron without a kernel to a program; return the fields of its operation.
+    """Compile a neuron without a native kernel to a program; return the fields of its operation.
 
     states  {variable: the number of its state}
     inputs  its inputs after the first, which is the sum of a convolution or a map
@@ -106,7 +106,7 @@ def program_fields(
 
 
 def _read_parameter(b: Builder, node: NodeRecord, name: str, shape: Shape3, packed: ParameterPack) -> Key:
-    """Create the line that reads a parameter: one number, one per channel, or one per neuron."""
+    """Create the line of a neuron program that reads a parameter: one number, one per channel or per neuron."""
     values, (c, h, w) = b.parameter(node, name), shape
     if values.size == 1:
         return ("NUMBER", float_bits(float(values.reshape(-1)[0])))

@@ -31,7 +31,7 @@ from runtime.native import FROM_FLOATS, FROM_SPIKES, FROM_X
 
 
 class Compiler(Views):
-    """A compiler of one graph for the event engine.
+    """A compiler of a network's graph into a program of the event engine.
 
     rates: with an operation behind each neuron that counts its spikes; for the other arguments see Builder.
     """
@@ -101,14 +101,14 @@ class Compiler(Views):
         before = self.waiting.pop(node["inputs"][0], None)
         if before is not None:
             source, fields, tile = compile_convolution(self, before, self.input_value(before))
-            return self.fire(node, "CONV", source, to_map_shape(before["shape"]), fields, tile)
+            return self.emit_neuron(node, "CONV", source, to_map_shape(before["shape"]), fields, tile)
         source = self.as_floats(self.input_value(node))
-        return self.fire(node, "NEURON", source, source.map, {}, 0)
+        return self.emit_neuron(node, "NEURON", source, source.map, {}, 0)
 
-    def fire(
+    def emit_neuron(
         self, node: NodeRecord, kind: str, source: LayerOutput, current: Shape3, common: Fields, tile: int
     ) -> LayerOutput:
-        """Emit a neuron, alone or behind a convolution with a `tile`.
+        """Emit the operation of a neuron layer, alone or behind a convolution with a `tile` of outputs.
 
         source: the input of the operation; current: the map of its currents.
         """
@@ -137,7 +137,7 @@ class Compiler(Views):
         return target
 
     def read_before(self, node: NodeRecord) -> None:
-        """Read a state as it was before the step.
+        """Read a neuron state as it was before the step.
 
         It is read at the beginning, since neurons change their states in place.
         """
@@ -145,7 +145,7 @@ class Compiler(Views):
             self.values[node["name"]] = self.read_state(node, "BEFORE")
 
     def state(self, node: NodeRecord) -> LayerOutput:
-        """Read a state after the step, or return the copy that `read_before` made."""
+        """Read a neuron state after the step, or return the copy from before it that `read_before` made."""
         if node["name"] not in self.values:
             if node["attrs"]["when"] != "after" or node["attrs"]["layer"] not in self.out.fired:
                 raise self.damaged(f"layer {node['name']} reads a state {node['attrs']['when']} its step")
@@ -233,7 +233,7 @@ class Compiler(Views):
     # --- what has no kernel of its own ------------------------------------------------------------------------------------
 
     def has_kernel(self, node: NodeRecord) -> bool:
-        """Return whether one kernel computes all of a node; otherwise its meaning is run (tensors.py)."""
+        """Return whether one native kernel computes all of a node; else its meaning is run (tensors.py)."""
         op, shape = node["op"], self.shapes[node["name"]]
         shapes = [self.shapes[name] for name in node["inputs"]]
         if op not in MAKERS or self.constants.keys() & set(node["inputs"]):
@@ -266,7 +266,7 @@ class Compiler(Views):
         return LayerOutput(FROM_FLOATS, to_map_shape(shape), 4 * view.place)
 
     def graph_node(self, node: NodeRecord) -> Node:
-        """Create the graph node of a node record, with its arrays."""
+        """Create the graph Node that a card's node record describes, with its arrays."""
         params = {key: self.tensor(node, key)[1] for key in node["params"]}
         if "weight" in params and node["op"] in ("Conv", "Linear"):
             params["weight"] = read_weight(self, node)[0]
@@ -276,7 +276,7 @@ class Compiler(Views):
             raise self.damaged(str(error)) from None
 
     def counts(self, node: NodeRecord) -> Counts | None:
-        """Return the counts of a node's output if its numbers are whole, as those of its inputs are."""
+        """Return the range (Counts) of a node's whole-number output; None unless those of its inputs are known."""
         inputs = [self.values[name].counts for name in node["inputs"] if name in self.values]
         known_counts = [input_counts for input_counts in inputs if input_counts is not None]
         if not known_counts or len(known_counts) < len(node["inputs"]):
@@ -339,7 +339,7 @@ MAKERS: dict[str, Callable[[Compiler, NodeRecord], LayerOutput | None]] = {
 
 
 def find_unsupported(node: NodeRecord) -> str | None:
-    """Return the part of a node that this engine does not support, or None."""
+    """Return the text that says why the event engine does not support a node, or None."""
     op = node["op"]
     if op == "Neuron":
         kind = node["attrs"].get("kind")

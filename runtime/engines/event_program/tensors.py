@@ -26,7 +26,7 @@ MOST_MATRIX = 1 << 26  # numbers of the matrix that resizes an axis
 
 
 class Tensor:
-    """A value [*shape] of the network: a view of memory, or an expression of views."""
+    """A value [*shape] of the network for the event engine: a view of memory, or an expression of views."""
 
     def __init__(self, m: Tensors, shape: Sizes, symbol: Symbol) -> None:
         self.m, self.shape, self.symbol = m, tuple(shape), symbol
@@ -45,9 +45,9 @@ class Tensor:
 
 
 class Tensors:
-    """The operations of the event engine that the meaning of one node calls, as its argument `m`.
+    """The tensor operations that the event engine offers to the meaning of one node, its argument `m`.
 
-    Shapes and axes are those of Backend (runtime/core/model/ops/operation.py): axes count the batch, shapes do not.
+    Shapes and axes are those of Backend: axes count the batch, shapes do not.
     """
 
     def __init__(self, b: Views, node: NodeRecord) -> None:
@@ -56,13 +56,13 @@ class Tensors:
         self.math = SymbolicMath()
 
     def of(self, view: View) -> Tensor:
-        """Wrap a view [*shape] as a value."""
+        """Wrap a view [*shape] of memory as a value."""
         name = f"view {len(self.views)}"
         self.views[name] = view
         return Tensor(self, view.shape, tensor_symbol(name))
 
     def view(self, x: Tensor) -> View:
-        """Return the view of a value [*shape]; compute an expression first."""
+        """Return the memory view of a value [*shape]; an expression is computed into new memory first."""
         if x.symbol.name is None:
             room = self.b.reserve_map(x.shape)
             self.write(x, room)
@@ -97,18 +97,18 @@ class Tensors:
     def windows(self, x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: float) -> Tensor:
         """View a map [C, *space] as sliding windows, padded with `fill`, see Backend."""
         if any(padding):
-            x = self._inside(x, fill, [(p, n, 1, p) for n, p in zip(x.shape[1:], padding, strict=True)])
+            x = self._pad_map(x, fill, [(p, n, 1, p) for n, p in zip(x.shape[1:], padding, strict=True)])
         return self._moved(x, lambda a: window_view(a, kernel, stride, dilation))
 
     def insert_zeros(self, x: Tensor, stride: Sizes, before: Sizes, after: Sizes) -> Tensor:
         """Insert zeros between and around the cells of a map [C, *space], see Backend."""
         sizes = list(zip(x.shape[1:], stride, before, after, strict=True))
-        wide = self._inside(x, 0.0, [(max(b, 0), n, s, max(a, 0)) for n, s, b, a in sizes])
+        wide = self._pad_map(x, 0.0, [(max(b, 0), n, s, max(a, 0)) for n, s, b, a in sizes])
         part = [slice(max(-b, 0), n - max(-a, 0)) for n, (_, _, b, a) in zip(wide.shape[1:], sizes, strict=True)]
         return self._moved(wide, lambda array: array[_of_space(part)])
 
-    def _inside(self, x: Tensor, fill: float, axes: Sequence[tuple[int, int, int, int]]) -> Tensor:
-        """Copy a map [C, *space] into a larger one of `fill`.
+    def _pad_map(self, x: Tensor, fill: float, axes: Sequence[tuple[int, int, int, int]]) -> Tensor:
+        """Pad a map [C, *space] to a larger size: copy it into an array filled with `fill`.
 
         axes: for each axis of space (cells before the map, its size, the step between its cells, cells after it).
         """
@@ -198,7 +198,7 @@ class Tensors:
         return self.of(out)
 
     def _product(self, out: View, a: View, b: View, inner: int) -> None:
-        """Multiply two views and sum over their last `inner` axes (PRODUCT).
+        """Multiply two memory views and sum over their last `inner` axes, as an operation PRODUCT.
 
         All views have one shape; the axis before the inner ones is that of the rows of b.
         """
@@ -290,7 +290,7 @@ class Tensors:
     # --- reduced precision, and parameters --------------------------------------------------------------------------------
 
     def to_counts(self, x: Tensor | Array, area: int) -> Tensor | Array:
-        """Convert numbers [...] to whole numbers.
+        """Convert values k / area [...] to the whole numbers k, see Backend.
 
         The compiler refuses sums that float32 does not hold exactly.
         """

@@ -13,7 +13,7 @@ from runtime.engines.event_program.assemble import Key
 
 
 class Values:
-    """The distinct values of an expression: `keys`, each made of those before it.
+    """The distinct values of a neuron's equation: `keys`, each made of those before it.
 
     refuse  creates the error for an operation without a line, from a reason
     leaf    returns the line that reads a symbol, from the symbol's name
@@ -32,7 +32,7 @@ class Values:
         return self.numbers[key]
 
     def value(self, root: Symbol | SupportsFloat) -> int:
-        """Return the number of a symbol's value, without recursion: a program may be one long chain."""
+        """Return the number (place in `keys`) of a symbol's value; it needs no recursion, as programs can be long."""
         waiting = [root]
         while waiting:
             symbol = waiting[-1]
@@ -48,7 +48,7 @@ class Values:
         return self._lookup(root)
 
     def state_value(self, symbol: Symbol | SupportsFloat, state: int) -> int:
-        """Return the number of a state's value after the step.
+        """Return the number (place in `keys`) of a state's value after the step.
 
         It is a copy if it equals another state before the step: states change in place.
         """

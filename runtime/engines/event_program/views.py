@@ -28,7 +28,7 @@ NOWHERE = np.zeros(1, np.float32)
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A view of floats [*shape]: of the arena, from `offset` floats on, or of a parameter."""
+    """A view of floats [*shape]: of the working memory (arena) from `offset` floats on, or of a parameter."""
 
     array: Array
     offset: int = 0
@@ -55,7 +55,7 @@ def _address(array: Array) -> int:
 
 
 def strided_view(shape: Sizes, strides: Sizes, offset: int) -> View:
-    """Create a view of the arena from shape, strides and offset, the latter two in floats."""
+    """Create a view of the working memory (arena) from shape, strides and offset, the latter two in floats."""
     return View(as_strided(NOWHERE, tuple(shape), tuple(4 * n for n in strides)), offset)
 
 
@@ -71,7 +71,7 @@ def contiguous_strides(shape: Sizes, order: Sizes | None = None) -> list[int]:
 
 
 def map_view(offset: int, shape: Sizes) -> View:
-    """Create the view of a map [*shape] at `offset` bytes of the arena; channels, its first axis, are adjacent."""
+    """Create the view of a map [*shape] at `offset` bytes of the arena; channels, the first axis, are adjacent."""
     inner = contiguous_strides(shape[1:])
     return strided_view(shape, [1, *(count_lanes(shape[0]) * n for n in inner)], offset // 4)
 
@@ -97,7 +97,7 @@ def reshape_view(view: View, shape: Sizes) -> View | None:
 
 
 class Views(Builder):
-    """A builder of operations on views."""
+    """A builder of event-engine operations on views of memory."""
 
     def reserve_map(self, shape: Sizes) -> View:
         """Reserve memory for a map [*shape] and return its view."""
@@ -132,7 +132,7 @@ class Views(Builder):
         reduction: str = "sum",
         extra_fields: Fields | None = None,
     ) -> None:
-        """Emit TENSOR, REDUCE or PRODUCT on views of one shape, the output first.
+        """Emit an operation TENSOR, REDUCE or PRODUCT on views of one shape, the output first.
 
         The last `inner` axes are summed over.
         """
@@ -170,7 +170,7 @@ class Views(Builder):
         self.emit(kind, unit, unit, items=items, weight=table, **fields)
 
     def _locate(self, view: View, parts: ParameterPack) -> tuple[int, list[int]]:
-        """Return the offset and the strides of a view in floats; add a parameter to `parts` without repetitions."""
+        """Return a view's offset and strides in floats; add a parameter to the pack `parts` without repetitions."""
         if not view.constant:
             return view.place, [s // 4 for s in view.array.strides]
         once = view.array[tuple(slice(0, 1) if s == 0 else slice(None) for s in view.array.strides)]
@@ -184,7 +184,7 @@ Axis = tuple[int, list[int]]  # size, and the stride of each view
 
 
 def _merge_axes(axes: Sequence[Axis], least: int) -> list[Axis]:
-    """Merge axes that continue each other, and leave out axes of size 1."""
+    """Merge a view's axes that continue each other in memory, and leave out axes of size 1."""
     merged: list[Axis] = []
     for n, strides in axes:
         if n == 1:

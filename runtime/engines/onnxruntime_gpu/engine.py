@@ -70,7 +70,7 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
         return {"device_id": str(self.device), "use_tf32": "0", "enable_cuda_graph": "1"}
 
     def open(self) -> ort.InferenceSession:
-        """Open a session on the provider, and on nothing else."""
+        """Open an ONNX Runtime session on the engine's provider, and on nothing else."""
         ort.set_default_logger_severity(4)  # it also logs that a provider that is built in is no plug-in
         settings = ort.SessionOptions()
         for key, value in self.settings.items():
@@ -116,7 +116,7 @@ class OnnxRuntimeTensorRtEngine(OnnxRuntimeCudaEngine):
 
 
 class OnnxRuntimeBuffers(Resident):
-    """Buffers with tensors of one session on the device, bound both ways. For one thread at a time."""
+    """Buffers with tensors of one session on the device, bound as input and output. For one thread at a time."""
 
     def __init__(self, engine: OnnxRuntime, sessions: Sequence[ort.InferenceSession], rows: int, rates: bool) -> None:
         v, _ = engine.membranes(rows)

@@ -93,7 +93,7 @@ class OpenVinoEngine(Engine):
         return request, native.wrap_flushing(self.flush, run)
 
     def _compile_for_rows(self, rows: int) -> ov.CompiledModel:
-        """Compile the network for a number of rows, once."""
+        """Compile the network with OpenVINO for a number of rows, once."""
         if rows not in self._compiled:
             model = self._model()
             if any(port.get_partial_shape().is_dynamic for port in model.inputs):
@@ -137,7 +137,7 @@ class OpenVinoEngine(Engine):
 
 
 class OpenVinoBuffers(Resident):
-    """Buffers for a stateful folder: its membranes are variables in an OpenVINO request per session."""
+    """Buffers for a stateful OpenVINO folder: the membranes are variables in one request per session."""
 
     def __init__(self, engine: OpenVinoEngine, rows: int, rates: bool) -> None:
         v, _ = engine.membranes(rows)

@@ -55,7 +55,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
 
 
 class CudaError(PlifError):
-    """The error of a failed driver call: one line with the driver's name for the reason."""
+    """The error of a failed call of the CUDA driver: one line with the driver's name for the reason."""
 
 
 @lru_cache(maxsize=8)
@@ -120,7 +120,7 @@ class Gpu:
         return CudaStream(self, handle)
 
     def allocate(self, size: int) -> Memory:
-        """Allocate `size` bytes on the device, not initialised.
+        """Allocate `size` bytes on the GPU, not initialised.
 
         They are aligned to at least 256 bytes, as TensorRT requires.
         """
@@ -129,7 +129,7 @@ class Gpu:
         return Memory(self, address.value, size)
 
     def allocate_pinned(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Allocate zeros, float32 [*shape], in pinned host memory, which copies to the device need no staging for.
+        """Allocate zeros, float32 [*shape], in pinned host memory, for copies to the device without staging.
 
         The memory is freed with its last view.
         """
@@ -151,7 +151,7 @@ class Gpu:
             raise CudaError(f"CUDA: {name} failed with {(text.value or b'an unknown error').decode()} ({code})")
 
     def _free(self, name: str, *arguments: object) -> None:
-        """Free a driver object, for finalizers.
+        """Free an object of the CUDA driver, for finalizers.
 
         Results are ignored: at the end of the process the driver may no longer exist.
         """
@@ -160,7 +160,7 @@ class Gpu:
 
 
 class Memory:
-    """Bytes on the device; freed with the object."""
+    """A block of memory on a GPU; freed with the object."""
 
     def __init__(self, gpu: Gpu, address: int, size: int) -> None:
         self.address, self.size = address, size
@@ -168,7 +168,7 @@ class Memory:
 
 
 class CudaStream:
-    """A queue of work for the device."""
+    """A CUDA stream: a queue of work for the GPU."""
 
     def __init__(self, gpu: Gpu, handle: c_void_p) -> None:
         self._gpu, self._handle = gpu, handle
@@ -180,22 +180,22 @@ class CudaStream:
         return self._handle.value or 0
 
     def wait(self) -> None:
-        """Wait until all work in the queue is done."""
+        """Wait until all work in a CUDA stream is done."""
         self._gpu._call("cuStreamSynchronize", self._handle)
 
     def copy_to_device(self, memory: Memory, source: np.ndarray) -> None:
-        """Copy a contiguous array [...] of any dtype to the device."""
+        """Copy a contiguous array [...] of any dtype to the GPU."""
         self._gpu._call("cuMemcpyHtoDAsync_v2", memory.address, source.ctypes.data, source.nbytes, self._handle)
 
     def copy_to_host(self, target: np.ndarray, memory: Memory) -> None:
-        """Copy device memory into a contiguous array [...] of any dtype."""
+        """Copy GPU memory into a contiguous array [...] of any dtype."""
         self._gpu._call("cuMemcpyDtoHAsync_v2", target.ctypes.data, memory.address, target.nbytes, self._handle)
 
     def zero(self, memory: Memory) -> None:
         self._gpu._call("cuMemsetD8Async", memory.address, 0, memory.size, self._handle)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record the work that `work` puts into the queue as a CUDA graph; return a function that launches it.
+        """Record the work that `work` puts into a CUDA stream as a CUDA graph; return a function that launches it.
 
         The work itself is not done. Raise the error of `work`, and CudaError where the driver cannot record it.
         """

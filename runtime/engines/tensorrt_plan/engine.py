@@ -83,7 +83,7 @@ class TensorRtRtxEngine(TensorRtEngine):
 
 
 class TensorRtBuffers(Resident):
-    """Buffers of one session on the device, with two execution contexts and two graphs.
+    """TensorRT's buffers of one session on the GPU, with two execution contexts and two CUDA graphs.
 
     They are for one thread at a time.
     """
@@ -131,7 +131,7 @@ class TensorRtBuffers(Resident):
         self._stream.wait()
 
     def _create_context(self, engine: tensorrt_types.ICudaEngine, phase: int) -> tensorrt_types.IExecutionContext:
-        """Create an execution context that reads the membranes of `phase` and writes the other set."""
+        """Create a TensorRT execution context that reads membrane set `phase` (0 or 1) and writes the other set."""
         card, path = self._plan.card, self._plan.path
         context = engine.create_execution_context()
         if context is None:
@@ -156,7 +156,7 @@ class TensorRtBuffers(Resident):
         return context
 
     def _record(self, context: tensorrt_types.IExecutionContext) -> Callable[[], None]:
-        """Record the step as a CUDA graph; return a function that launches it.
+        """Record the network's step as a CUDA graph; return a function that launches it.
 
         Where the step cannot be recorded, warn and return a function that runs it without a graph.
         """
@@ -196,7 +196,7 @@ def _deserialise(trt: ModuleType, plan: Plan) -> tuple[tensorrt_types.Runtime, t
 
 
 def _check_tensors(trt: ModuleType, engine: tensorrt_types.ICudaEngine, plan: Plan) -> None:
-    """Refuse an engine with other inputs and outputs than the card's, or other types than float32."""
+    """Refuse a TensorRT engine whose inputs and outputs are not the card's, or are not float32."""
     tensor_names: dict[str, set[str]] = {"inputs": set(), "outputs": set()}
     for i in range(engine.num_io_tensors):
         name = engine.get_tensor_name(i)

@@ -67,7 +67,7 @@ def get_logger(trt: ModuleType) -> Any:
                 self.errors, self.warnings, self.layers = [], [], None
 
             def reason(self) -> str:
-                """Return the last errors in one line."""
+                """Return the last errors that TensorRT logged, in one line."""
                 return " ".join(" ".join(self.errors[-2:]).split())[:300] or "no reason given"
 
         _loggers[trt.__name__] = Messages()

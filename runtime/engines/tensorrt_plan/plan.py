@@ -31,7 +31,7 @@ _MOST_REPORT = 64 << 20  # bytes
 
 
 class Profile(TypedDict):
-    """The numbers of streams that an engine was built for."""
+    """The numbers of streams that a TensorRT engine file was built for."""
 
     min: int
     opt: int
@@ -39,7 +39,7 @@ class Profile(TypedDict):
 
 
 class EngineRecord(TypedDict):
-    """The required keys of the record `engine` in an engine file's card. The builder adds more, for people.
+    """The required keys of the record `engine` in a TensorRT engine file's card; more keys are for people.
 
     gpu                   {name, compute_capability} of the build; None: built ahead of time
     compute_capabilities  of the GPUs that run it: ["8.9"]; for RTX possibly ["8.0+"]
@@ -72,7 +72,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The contents of an engine file, which may be deserialised once `require_machine` has passed."""
+    """The contents of a TensorRT engine file, which may be deserialised once `require_machine` has passed."""
 
     path: Path
     card: Card
@@ -84,7 +84,7 @@ class Plan:
         return record
 
     def require_machine(self, version: str, gpu: str, compute_capability: str) -> None:
-        """Refuse a plan that was built for another version of TensorRT or for another GPU than these."""
+        """Refuse a TensorRT plan that was built for another version of TensorRT or for another GPU than these."""
         record, name = self.record, _NAMES[self.record["kind"]]
         if record["version"] != version:
             raise self._refusal(f"with {name} {record['version']}, and here is {name} {version}")
@@ -97,7 +97,7 @@ class Plan:
             raise self._refusal(f"for compute capability {targets}, and here is {gpu} ({compute_capability})")
 
     def require_rows(self, rows: int) -> None:
-        """Refuse a number of rows (streams of a session) that the engine was not built for."""
+        """Refuse a number of rows (streams of a session) that the TensorRT engine was not built for."""
         least, most = self.record["streams"]["min"], self.record["streams"]["max"]
         if not least <= rows <= most:
             raise PlifError(
@@ -110,7 +110,7 @@ class Plan:
 
 
 def _is_covered(target: str, compute_capability: str) -> bool:
-    """Return whether a plan for `target` runs on a GPU: "8.9" on that one, "8.0+" on it and all later ones."""
+    """Return whether a TensorRT plan for `target` runs on a GPU: "8.9" on that one, "8.0+" also on later ones."""
     if not target.endswith("+"):
         return target == compute_capability
     return _version_numbers(target[:-1]) <= _version_numbers(compute_capability)
@@ -121,7 +121,7 @@ def _version_numbers(version: str) -> tuple[int, ...]:
 
 
 def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
-    """Read an engine file once, and make all checks that need no GPU.
+    """Read a TensorRT engine file once, and make all checks that need no GPU.
 
     sha256  the expected SHA-256 of the file; taken from the report next to it when None
     Raise PlifError with one line for a file that is not the one that was exported.
@@ -151,7 +151,7 @@ def open_plan(path: Path, kind: str, sha256: str | None = None) -> Plan:
 
 
 def _read_report_sha256(path: Path) -> str:
-    """Read the SHA-256 of an engine file from the export's report next to it."""
+    """Read the SHA-256 of a TensorRT engine file from the export's report next to it."""
     report = path.with_name(path.name + ".report.json")
     requirement = (
         f"an engine is code, so {path.name} is opened only by its SHA-256: give --sha256, or keep its report beside it"
@@ -168,7 +168,7 @@ def _read_report_sha256(path: Path) -> str:
 
 
 def _read_record(path: Path, card: Card) -> EngineRecord:
-    """Read and check the engine's record in a card: all keys that are used later exist with the right type."""
+    """Read and check the record `engine` in a TensorRT engine file's card: keys used later have the right types."""
     wrong = f"{path}: the engine's record in its card"
     if not isinstance(card.get("engine"), dict):
         raise PlifError(f"{wrong} is missing; it was damaged or not written by plif")

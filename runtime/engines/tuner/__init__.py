@@ -38,7 +38,7 @@ FILE_LIMIT = 1 << 16  # bytes
 
 @dataclass(frozen=True)
 class TuningResult(Generic[K]):
-    """The result of a choice by time: `best`, and the times {candidate: {part: time}}.
+    """The result of a choice by measured time: `best`, and the times {candidate: {part: time}}.
 
     There are no times without a measurement.
 
@@ -64,7 +64,7 @@ def tune(
     depends_on: Callable[[], object] | None = None,
     folder: str = "",
 ) -> TuningResult[K]:
-    """Choose the fastest of the candidates, which are in order of preference. It raises nothing.
+    """Choose the fastest of some candidates, given in order of preference, by measured time. It raises nothing.
 
     The result says why a measurement was not possible.
 
@@ -107,12 +107,12 @@ def tune(
 
 
 def may_measure() -> bool:
-    """Return whether measurements are allowed (PLIF_NO_CALIBRATION is not set)."""
+    """Return whether measurements of speed are allowed (PLIF_NO_CALIBRATION is not set)."""
     return os.environ.get(NO_CALIBRATION, "0") in ("", "0")
 
 
 def fastest(times: Mapping[K, float], margin: float = MARGIN) -> K:
-    """Choose the first candidate, unless a later one takes less than 1 - margin of its time; and so on."""
+    """Choose the fastest candidate; a later one must take less than 1 - margin of the chosen one's time."""
     best = next(iter(times))
     for candidate in times:
         if times[candidate] < (1 - margin) * times[best]:
@@ -127,7 +127,7 @@ def in_turns(
     budget_s: float = BUDGET_S,
     clear: float = math.inf,
 ) -> Measurement[K]:
-    """Time the candidates in rounds: in a round each runs once, and the best time of each part counts.
+    """Time some candidates in rounds: each runs once a round, and its best time of each part counts.
 
     run    returns the time of each part; None: no time is left for this candidate, nor for those after it
     clear  no further round where the fastest is faster than all others by more than this factor
@@ -158,7 +158,7 @@ def waited_s() -> float:
 
 
 def forget(key: str) -> None:
-    """Remove a stored choice, here and in the cache folder: the next caller measures again."""
+    """Remove a stored choice, here and in the cache folder, so that the next caller measures again."""
     choice = choices.pop(key, None)
     if choice is not None and choice.file is not None:
         with suppress(OSError):
@@ -166,7 +166,7 @@ def forget(key: str) -> None:
 
 
 def _read_times(file: Path, candidates: Sequence[K], parts: Sequence[str]) -> dict[K, dict[str, float]] | None:
-    """Read the stored times of a file; None where there are none, or where the file is not one of ours."""
+    """Read the measured times in a file; None where there are none, or where the file is not one of ours."""
     try:
         with open(file, "rb") as opened:
             stored = json.loads(opened.read(FILE_LIMIT))["measured_ms"]
@@ -181,7 +181,7 @@ def _read_times(file: Path, candidates: Sequence[K], parts: Sequence[str]) -> di
 
 
 def _write_times(file: Path, content: dict[str, object]) -> bool:
-    """Write stored times; return False if that fails: the next process measures again."""
+    """Write measured times to a file; return False if that fails: the next process measures again."""
     with suppress(PlifError):
         make_folder(file.parent)
         with atomic_write(file) as (part,):

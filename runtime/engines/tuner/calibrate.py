@@ -39,7 +39,7 @@ TIMEOUT_S = 20.0  # of the whole process
 
 
 def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
-    """Measure engines in a child process; refuse with the reason where that fails."""
+    """Measure the speed of engines in a child process; refuse with the reason where that fails."""
     places = [str(Path(part).resolve()) for part in sys.path]  # the child imports what this process imports
     arguments = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
     # and nothing from the folder that the user happens to be in
@@ -59,13 +59,13 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
 
 
 def run_child(path: str, engines: list[str], threads: int | None, flush_denormals: bool | None) -> None:
-    """Run the measurement in the child process, and print it."""
+    """Run the speed measurement of engines, in the child process, and print its result."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
     print(json.dumps(measure(Path(path), engines, EngineOptions(threads=threads, flush_denormals=flush_denormals))))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
-    """Measure in this process the median call of each engine in activity and in silence, ms."""
+    """Measure the median time of a call of each engine with active and with silent input, ms, in this process."""
     card = read_card(path)
     sessions = {}
     for name in engines:

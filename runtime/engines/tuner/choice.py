@@ -25,7 +25,7 @@ ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxr
 
 
 def choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> EngineChoice:
-    """Choose among engines that all open a file, by the time of an active call plus that of a silent call."""
+    """Choose the fastest of engines that all open a file, by the time of an active and a silent call together."""
 
     def measure(names: Sequence[str]) -> Measurement[str]:
         from runtime.engines.tuner.calibrate import (
@@ -48,7 +48,7 @@ def choose(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...
 
 
 def _collect_dependencies(path: Path, card: Card, options: EngineOptions, names: tuple[str, ...]) -> dict[str, object]:
-    """Collect everything that the choice may depend on.
+    """Collect everything that the choice of the fastest engine may depend on.
 
     Rates are not part of it: plif stream and plif eval take the same engine.
     """

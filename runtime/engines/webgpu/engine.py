@@ -82,7 +82,7 @@ class OnnxRuntimeWebGpuEngine(OnnxRuntime):
 
 @cache
 def _find_devices() -> list[ort.OrtEpDevice]:
-    """Find the device for sessions of the provider; register the plug-in once per process."""
+    """Find the device for sessions of the WebGPU provider; register the plug-in once per process."""
     ort.set_default_logger_severity(4)  # it logs the switch that vulkan.py knows
     try:
         ort.register_execution_provider_library("plif.webgpu", plug_in.get_library_path())

@@ -62,7 +62,7 @@ def rewrite_to_float32(model: bytes) -> bytes:
 
 
 def _rewrite_node(file: BinaryIO, node: Span, casts: Mapping[str, str]) -> bytes:
-    """Rewrite one node; return the fields of a graph that replace it.
+    """Rewrite one node of an ONNX model to float32; return the graph fields that replace it.
 
     casts: {an initializer of another type: its float32 copy}.
     """

@@ -21,7 +21,7 @@ _API = 1 << 22 | 2 << 12  # Vulkan 1.2, the first that tells a driver's name
 
 
 class Adapter(NamedTuple):
-    """One GPU, or a processor on which Mesa's lavapipe emulates one."""
+    """One GPU that Vulkan lists, or a processor on which Mesa's lavapipe emulates one."""
 
     name: str
     driver: str

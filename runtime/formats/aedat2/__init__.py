@@ -51,7 +51,7 @@ def is_aedat1(head: bytes) -> bool:
 
 
 def refusal(head: bytes, path: Path) -> str | None:
-    """Return the reason why a file in AEDAT 1.0, with jAER's header or without, is refused; None for other files."""
+    """Return the reason why an AEDAT 1.0 file, with jAER's header or without, is refused; None for other files."""
     if head.startswith(b"#!AER-DAT1"):
         version = "AEDAT 1.0"
     elif is_aedat1(head):

@@ -109,14 +109,14 @@ def _decode(path: Path, offset: int, losses: Losses) -> Iterator[np.ndarray]:
 
 
 def _read_packet(file: BinaryIO, body: int, count: int) -> Iterator[np.ndarray]:
-    """Yield the events of one AEDAT 3.1 packet as raw bytes, uint8 [N], a piece at a time."""
+    """Yield the raw bytes, uint8, of the events of one AEDAT 3.1 packet, a piece at a time."""
     file.seek(body)
     for start in range(0, count, PIECE):
         yield np.frombuffer(file.read(EVENT_BYTES * min(PIECE, count - start)), np.uint8)
 
 
 def make_header(sensor: tuple[int, int], upright: str = "identity") -> bytes:
-    """Return the text header of an AEDAT 3.1 file. Raises PlifError for a sensor that the format cannot hold."""
+    """Make the text header of an AEDAT 3.1 file. Raises PlifError for a sensor that the format cannot hold."""
     width, height = sensor
     if not (0 < width <= COORDINATES and 0 < height <= COORDINATES):
         raise PlifError(f"a sensor of {width}x{height} does not fit AEDAT 3.1, which ends at {COORDINATES}")

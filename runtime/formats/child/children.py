@@ -52,7 +52,7 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_
 
 
 def script_command(script: Path, *arguments: str, prelude: str = "") -> list[str]:
-    """Return the command line that runs a Python script, without imports from its folder or the current one.
+    """Return the command line that runs a Python script in a child process, without imports from nearby folders.
 
     prelude  Python code that runs before the script
     """
@@ -108,7 +108,7 @@ class Child:
         self._process.__exit__(None, None, None)
 
     def wait(self, seconds: float) -> bool:
-        """Return whether the child has output, or has ended, within `seconds`.
+        """Wait for at most `seconds`; return whether the child process has output or has ended by then.
 
         Time that was spent in earlier waits does not count.
         """
@@ -118,7 +118,7 @@ class Child:
         return is_ready
 
     def read(self, count: int) -> bytes:
-        """Return `count` bytes of the child's output; fewer when the child has ended or was ended."""
+        """Read `count` bytes of the child process's output; fewer if the process ended."""
         while len(self._buffer) < count and self._wait_for_pipe(self._pipe, select.POLLIN):
             if not (piece := os.read(self._pipe, 1 << 16)):
                 break
@@ -128,7 +128,7 @@ class Child:
         return data
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the standard input of the child, where `stdin` is PIPE.
+        """Write bytes to the standard input of the child process, if its `stdin` is PIPE.
 
         The rest is dropped when the child has ended or does not read it in time.
         """
@@ -139,7 +139,7 @@ class Child:
                 remaining = remaining[os.write(pipe, remaining) :]
 
     def _wait_for_pipe(self, pipe: int, event: int) -> bool:
-        """Wait until a pipe can be read or written or is closed; return False after the time limit."""
+        """Wait until a pipe of the child process is readable, writable or closed; return False after the time limit."""
         poll = select.poll()
         poll.register(pipe, event)
         while self._remaining_s > 0:
@@ -152,7 +152,7 @@ class Child:
         return False
 
     def end(self) -> tuple[int, str | None]:
-        """Wait until the child exits; return its exit code and, if a limit ended it, the reason.
+        """Wait until the child process exits; return its exit code and, if a limit ended it, the reason.
 
         The code is negative for a signal. The reason is half a line for a message.
         """
@@ -169,7 +169,7 @@ class Child:
 
 
 def find_missing_protections() -> dict[str, str]:
-    """Start a child and return the protections that it lacks on this machine, as {name: reason}.
+    """Test a confined child process, and return the protections that it lacks on this machine, {name: reason}.
 
     The names are those of PARTS.
     """
@@ -193,7 +193,7 @@ _missing: dict[str, str] = {}
 
 
 def confine(network: bool) -> None:
-    """Give up all rights of this process except those that a confined child process needs.
+    """Give up all rights of this process, except those that a child process which reads untrusted files needs.
 
     It may read Python and its libraries, the script and its standard input.
     """
@@ -229,7 +229,7 @@ def _find_linked_folders() -> Iterator[str]:
 
 
 def limit_resources(seconds: int, memory: int) -> None:
-    """Limit this process to `seconds` of processor time and `memory` bytes beyond its present use.
+    """Limit this process to `seconds` of processor time, and to `memory` bytes more than it uses now.
 
     It is called before the process reads an untrusted file.
     """
@@ -247,7 +247,7 @@ def limit_resources(seconds: int, memory: int) -> None:
 
 
 def _lower_limit(resource_id: int, soft: int, hard: int | None = None) -> None:
-    """Set a resource limit of this process, and never raise one that is lower already."""
+    """Lower a resource limit of this process; a limit that is lower already stays."""
     hard, most = soft if hard is None else hard, resource.getrlimit(resource_id)[1]
     if most != resource.RLIM_INFINITY:
         soft, hard = min(soft, most), min(hard, most)

@@ -35,7 +35,7 @@ MOST_TEXT = 500  # characters of a reason
 
 @contextmanager
 def open_decoder(program: Path, path: Path) -> Iterator[Records]:
-    """Run a decoder program on a file and yield an iterator over its records, (tag, bytes).
+    """Run a decoder program on a file in a confined child process; yield an iterator of its records, (tag, bytes).
 
     The iterator ends where the output ends, complete or aborted. If a limit ended the program, the last record is an
     E with the reason (runtime/formats/child/children.py).
@@ -64,7 +64,7 @@ def refuse_malformed(name: object) -> Iterator[None]:
 
 
 def read_record(child: Child) -> tuple[bytes, bytes] | None:
-    """Read the next record, (tag, bytes); return None when the child has ended or writes an invalid record."""
+    """Read a decoder program's next record, (tag, bytes); return None if it has ended or the record is invalid."""
     head = child.read(9)
     size = int.from_bytes(head[1:], "little")
     is_complete = len(head) == 9 and size <= MOST_RECORD and len(payload := child.read(size)) == size
@@ -91,14 +91,14 @@ def decode_reason(payload: bytes) -> str:
 
 
 def decode_events(payload: bytes) -> np.ndarray:
-    """Return the events [N] in an events record (P) of a decoder program."""
+    """Return the events [N] that an events record (P) of a decoder program holds."""
     return np.frombuffer(payload, EVENT_DTYPE, len(payload) // EVENT_DTYPE.itemsize)
 
 
 def read_decoded_events(
     program: Path, path: Path, losses: Losses, readers: Mapping[bytes, Callable[[bytes], np.ndarray]] | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the events [N] that a decoder program reads from a file.
+    """Yield the events [N] of a file that a decoder program reads in a confined child process.
 
     Adds a note to `losses` when the program did not reach the end of the file. Raises PlifError when it read no event.
     readers  functions for the custom tags of the format that hold events: bytes -> events [N]
@@ -124,7 +124,7 @@ def read_decoded_events(
 
 
 def write_record(tag: bytes, payload: bytes = b"") -> None:
-    """Write one record, (tag, length, bytes), to standard output."""
+    """Write one record of a decoder program, (tag, length, bytes), to standard output."""
     sys.stdout.buffer.write(tag + len(payload).to_bytes(8, "little") + payload)
     sys.stdout.buffer.flush()
 
@@ -146,5 +146,5 @@ def run_decoder(decode: Callable[[str], None]) -> None:
 
 
 def write_error(reason: str) -> None:
-    """Write an error record (E), one line with the reason, to standard output."""
+    """Write an error record (E) of a decoder program, one line with the reason, to standard output."""
     write_record(b"E", reason[:MOST_TEXT].encode(errors="replace"))

@@ -79,11 +79,14 @@ REASONS = {errno.ENOSYS: "this kernel has none", errno.EOPNOTSUPP: "it was switc
 
 @dataclass(frozen=True)
 class Rights:
-    """The rights that a process keeps. Places are files, folders with their contents, or descriptors of either.
+    """The rights that a confined process keeps: files and folders to read, write and run; network, threads, owners.
+
+    Places are files, folders with their contents, or descriptors of either.
 
     read       places; None: everything can be read and run       write  folders for plain files, each by itself
     run        places of programs that the process may execute
-    network, threads, processes, owners   True: it may connect, start threads and processes, and change the owners of files
+    network, threads, processes, owners   True: it may connect, start threads and processes, and change the owners of
+      files
     """
 
     read: tuple[str | int, ...] | None
@@ -95,7 +98,7 @@ class Rights:
     owners: bool = False
 
     def build_seccomp(self) -> bytes:
-        """Build the seccomp filter program for these rights, as bytes.
+        """Build the Linux seccomp filter program (system call filter) for these rights, as bytes.
 
         Raises LookupError on a processor with unknown system call numbers.
         """
@@ -137,7 +140,7 @@ class Rights:
         return b"".join(struct.pack("=HBBI", *entry) for entry in code)
 
     def build_landlock(self, version: int) -> tuple[bytes, list[tuple[str | int, int]]]:
-        """Return the landlock ruleset attributes for a kernel's `version`, and a list of (place, allowed rights)."""
+        """Build the Linux landlock rules for these rights: ruleset attributes, and a list of (place, allowed rights)."""
         supported = (1 << RIGHTS_OF.get(version, 16)) - 1
         ruled = supported & (CHANGES if self.read is None else 0xFFFF)
         attributes = struct.pack("=QQQ", ruled, 0 if self.network else TCP, SIGNALS_AND_NAMED_SOCKETS)
@@ -166,12 +169,12 @@ def make_syscall(number: int, *arguments: int | bytes | None) -> int:
 
 
 def read_landlock_version() -> int:
-    """Return the landlock version of this kernel. Raises OSError when it has none."""
+    """Return the version of landlock (file access rules) in this Linux kernel. Raises OSError when it has none."""
     return make_syscall(CREATE_RULESET, None, 0, 1)
 
 
 def drop_rights(rights: Rights) -> dict[str, str]:
-    """Restrict this process to `rights`; return the protections that failed, as {name: reason}."""
+    """Restrict this process to the given rights; return the protections that could not be applied, {name: reason}."""
     if sys.platform != "linux":
         return dict.fromkeys(("seccomp", "landlock"), "only Linux has it")
     ctypes.CDLL(None).prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # without it only root may apply the filters
@@ -190,7 +193,7 @@ def drop_rights(rights: Rights) -> dict[str, str]:
 
 
 def drop_capabilities() -> None:
-    """Drop the capabilities of root, except reading the files of other users.
+    """Drop the special rights (capabilities) that this process has as root, except reading other users' files.
 
     So root cannot lift its limits. Raises OSError, LookupError.
     """
@@ -201,7 +204,7 @@ def drop_capabilities() -> None:
 
 
 def apply_seccomp(rights: Rights) -> None:
-    """Apply the seccomp filter of `rights` to this process. Raises OSError, LookupError."""
+    """Apply the seccomp filter (allowed system calls) of `rights` to this process. Raises OSError, LookupError."""
     code = rights.build_seccomp()
     buffer = ctypes.create_string_buffer(code)
     program = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
@@ -209,7 +212,7 @@ def apply_seccomp(rights: Rights) -> None:
 
 
 def apply_landlock(rights: Rights) -> None:
-    """Apply the landlock rules of `rights` to this process. Raises OSError."""
+    """Apply the landlock rules (allowed files and connections) of `rights` to this process. Raises OSError."""
     attributes, allowed = rights.build_landlock(read_landlock_version())
     rules = make_syscall(CREATE_RULESET, attributes, len(attributes), 0)
     for place, allowed_rights in allowed:

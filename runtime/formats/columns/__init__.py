@@ -20,7 +20,7 @@ FIELD_NAMES = {
 
 
 def find_event_columns(names: Sequence[str]) -> dict[str, int] | None:
-    """Return the positions of the columns t, x, y and p among `names`, as {field: index}.
+    """Find the columns t, x, y and p of events among column names; return their positions, {field: index}.
 
     Case and blanks do not matter. None when a field is missing or stands there twice.
     """
@@ -35,14 +35,14 @@ def find_event_columns(names: Sequence[str]) -> dict[str, int] | None:
 
 
 def check_integer_dtypes(source: Path | str, dtypes: dict[str, np.dtype]) -> None:
-    """Refuse columns with a dtype other than integer or boolean; the PlifError names `source`."""
+    """Refuse event columns whose dtype is neither integer nor boolean; the PlifError names the file `source`."""
     for name, dtype in dtypes.items():
         if dtype.kind not in "iub" or dtype.shape:
             raise PlifError(f"{source}: {name} has dtype {dtype}; expected integers (t in whole microseconds)")
 
 
 def columns_to_events(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, losses: Losses) -> np.ndarray:
-    """Convert four integer columns t (us), x, y and p, each [N], to events [M].
+    """Convert four integer columns t (us), x, y and p, each [N], to an event array [M].
 
     Any integer dtype is accepted. Pixels outside 16 bits are counted in `losses`.
     """

@@ -42,7 +42,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is CSV events: its first line, but for comments, is an event or a header of columns."""
+    """Return whether a file is CSV with events: its first line, after comments, is an event or a column header."""
     del path
     if b"\0" in head:
         return False
@@ -60,7 +60,10 @@ def matches(head: bytes, path: Path) -> bool:
 
 
 def open_recording(path: Path, csv: str | None = None) -> Recording:
-    """Open a CSV recording with the columns that `csv` or its first lines tell. Raises PlifError if neither does."""
+    """Open a CSV recording of events; its column layout comes from the option `csv` or from its first lines.
+
+    Raises PlifError if neither tells it.
+    """
     layout = None if csv is None else parse_layout(csv)
     if layout is not None:
         with open(path, "rb") as file:
@@ -79,7 +82,7 @@ def open_recording(path: Path, csv: str | None = None) -> Recording:
 
 
 def _detect_layout(path: Path, user_layout: CsvLayout | None) -> CsvLayout:
-    """Detect the columns of a CSV file from the majority of its first lines: a damaged line does not matter."""
+    """Detect the column layout of a CSV file from most of its first lines, so that one damaged line does not matter."""
     with open(path, "rb") as file:
         lines = file.read(HEAD_BYTES).split(b"\n")
     lines = lines[:-1] if len(lines) > 1 else lines
@@ -99,7 +102,7 @@ def _decode(path: Path, losses: Losses, layout: CsvLayout) -> Iterator[np.ndarra
 
 
 class CsvParser:
-    """A parser of CSV text in pieces of any size into events [N].
+    """A parser of CSV text, given in pieces of any size, into events [N].
 
     `name` stands in messages and notes; lost events are counted in `losses`. `layout` is the known part of the
     layout: all of it; or, with an empty separator, all but the separator; or None.
@@ -134,7 +137,7 @@ class CsvParser:
         return events
 
     def finish(self) -> np.ndarray:
-        """Parse a last line of CSV without a newline; return its events [N], N <= 1, and note lines that are none."""
+        """Parse the CSV's last line if it has no newline; return its event [0 or 1], and note how many lines were none."""
         events = self._parse_lines(self.carry + b"\n") if self.carry and not self.skipping else empty_events()
         self.carry = b""
         if self.layout is None and self._pending:
@@ -162,7 +165,7 @@ class CsvParser:
         return events
 
     def _detect_layout(self, block: bytes) -> np.ndarray:
-        """Keep the lines of a block until they determine the column layout, then parse all of them."""
+        """Collect lines of CSV until they determine the column layout, then parse all of them to events."""
         lines = block.split(b"\n")[:-1]
         for i, line in enumerate(lines):
             self._pending.append(line[: LINE_LIMIT + 1])
@@ -180,7 +183,7 @@ class CsvParser:
         return self._parse_lines(block)
 
     def inspect_line(self, line: bytes) -> bool:
-        """Use one line to detect the column layout; return whether the layout may be known now."""
+        """Use one line of CSV to detect the column layout; return whether the layout may be known now."""
         line = line.removeprefix(BOM) if not self._line_count else line
         self._line_count += 1
         if len(line) > LINE_LIMIT:
@@ -211,7 +214,7 @@ class CsvParser:
         return True
 
     def decide_layout(self, final: bool = True) -> CsvLayout | None:  # never None where final
-        """Return the column layout that the inspected lines tell; None when they do not, unless `final`."""
+        """Return the CSV column layout found from the inspected lines; None while it is uncertain, unless `final`."""
         finder = self._finder or LayoutFinder(self.name)
         stated = self._user_layout or (
             finder.header_layout if finder.header_layout is not None and finder.header_layout.unit else None
@@ -222,7 +225,7 @@ class CsvParser:
         return replace(layout, separator=layout.separator or b",", sensor=layout.sensor or self._sensor)
 
     def _drop_header(self, block: bytes) -> bytes:
-        """Replace a CSV header of columns, and the line of the sensor's size before it, by empty lines."""
+        """Replace a CSV file's header lines (column names, sensor size) by empty lines."""
         assert self.layout is not None
         lines = (block.removeprefix(BOM) if self.line == 0 else block).split(b"\n")
         for i, line in enumerate(lines[:-1]):
@@ -238,7 +241,7 @@ class CsvParser:
         return b"\n".join(lines)
 
     def _parse_block(self, block: bytes, count: int) -> np.ndarray | None:
-        """Parse all lines of a CSV block at once; return None if any line is not one plain number a column."""
+        """Parse all lines of a CSV block at once to events; return None if any line is not plain numbers."""
         if not count:
             return empty_events()
         if len(block) > LINE_LIMIT and max(map(len, block.split(b"\n"))) > LINE_LIMIT:
@@ -329,7 +332,7 @@ def _parse_event(line: bytes, layout: CsvLayout) -> tuple[int, int, int, bool] |
 
 
 def _parse_integer(text: bytes) -> int | None:
-    """Parse a whole number, also one written as 12.0; return None for anything else."""
+    """Parse a whole number of a CSV field, also one written as 12.0; return None for anything else."""
     if (b"e" in text or b"E" in text) and NUMBER.fullmatch(text):
         real = float(text)
         return int(real) if abs(real) < T_LIMIT_US and real % 1 == 0 else None

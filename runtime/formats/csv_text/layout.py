@@ -34,7 +34,7 @@ UNITS = {"sec": "s", "seconds": "s", "µs": "us", "usec": "us", "nsec": "ns", "m
 
 
 class CsvOptions(OptionRecord):
-    """Command-line options for CSV recordings."""
+    """The command-line options for reading CSV recordings."""
 
     csv: str | None = option(
         "Columns of CSV where its first lines do not tell: t=s,x,y,p (t=s|ms|us|ns, - for other columns).", default=None
@@ -43,7 +43,7 @@ class CsvOptions(OptionRecord):
 
 @dataclass(frozen=True)
 class CsvLayout:
-    """The column layout of a CSV recording.
+    """The column layout of a CSV recording of events: column names, time unit, separator and sensor size.
 
     `names` are the columns in their order, "-" for one to skip. Unit None means whole microseconds.
     """
@@ -100,7 +100,7 @@ def parse_layout(text: str) -> CsvLayout:
 
 
 def is_header(fields: Sequence[bytes]) -> bool:
-    """Return whether the fields of a CSV line are column names.
+    """Return whether the fields of a CSV line are column names of events.
 
     No name starts like a number. The first may be empty (an index).
     """
@@ -112,7 +112,7 @@ def is_header(fields: Sequence[bytes]) -> bool:
 
 
 def parse_header(source: str, fields: Sequence[bytes], separator: bytes) -> CsvLayout:
-    """Parse the column names of a CSV header, such as timestamp_us, t [s] or x@1280, into a layout.
+    """Parse the column names of a CSV header, such as timestamp_us, t [s] or x@1280, into a column layout.
 
     Raises PlifError when it does not name each of t, x, y, p once.
     """
@@ -139,7 +139,7 @@ def parse_header(source: str, fields: Sequence[bytes], separator: bytes) -> CsvL
 
 
 class LayoutFinder:
-    """Detection of the column layout from CSV lines without a header, or with one that lacks the unit.
+    """A detector of the column layout of CSV lines that have no header, or one without the unit of time.
 
     Lines are added until the layout is certain.
     """
@@ -169,7 +169,7 @@ class LayoutFinder:
             times.extend([fields[order.index("t")]] if fit else [])
 
     def decide_layout(self, final: bool) -> CsvLayout | None:
-        """Return the detected column layout; None when more lines are needed, unless `final`.
+        """Return the column layout detected from the CSV lines so far; None while it is uncertain, unless `final`.
 
         Raises PlifError when the lines do not determine it.
         """
@@ -193,7 +193,7 @@ class LayoutFinder:
         return CsvLayout(names, unit, self.separator, layout.sensor, guess)
 
     def _detect_unit(self, times: Sequence[bytes]) -> tuple[str | None, bool]:
-        """Return the unit of times given as text, and whether it is certain; unit None means whole microseconds."""
+        """Detect the unit of a CSV's times, given as text: (unit, whether it is certain); None means microseconds."""
         values = [float(text) for text in times if NUMBER.fullmatch(text)]
         digits = [len(repr(v).partition(".")[2]) if "e" not in repr(v) else 9 for v in values if v % 1]
         if 2 * len(digits) > len(values):

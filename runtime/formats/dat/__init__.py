@@ -40,7 +40,7 @@ def open_recording(path: Path) -> Recording:
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file is Prophesee DAT, from the structure of its first bytes.
+    """Return whether a file has the event format Prophesee DAT, judged by the structure of its first bytes.
 
     '%' lines come first, none of them names EVT; then the type of the events and the size of one.
     """

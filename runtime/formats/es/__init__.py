@@ -83,10 +83,11 @@ def _decode(path: Path, atis: bool, losses: Losses) -> Iterator[np.ndarray]:
 
 
 def _find_starts(length: np.ndarray) -> np.ndarray:
-    """Return the offsets of the codes in a block of Event Stream bytes, int32 [K]: 0, 0 + length[0], ...
+    """Find the offsets at which codes start in a block of Event Stream bytes, int32 [K].
 
-    length [N]: for each byte, the length of a code that starts there. Tables of jumps over 1, 2, 4 ... 2^DOUBLINGS starts are
-    made first. The longest table finds some starts, the others the rest.
+    They are 0, 0 + length[0], and so on. length [N]: for each byte, the length of a code that starts there. Tables of
+    jumps over 1, 2, 4 ... 2^DOUBLINGS starts are made first. The longest table finds some starts, the others the
+    rest.
     """
     end = len(length)
     jump = np.append(np.minimum(np.arange(end, dtype=np.int32) + length, end), np.int32(end))  # `end` leads to itself

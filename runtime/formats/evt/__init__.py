@@ -70,7 +70,7 @@ SENSORS = ((304, 240), (320, 320), (640, 480), (1280, 720))
 
 
 def read_version(head: bytes) -> str | None:
-    """Return the EVT version in a header, such as "2.0", "2.1" or "3.0"; None without such a header."""
+    """Return the EVT version that a file's header states, such as "2.0" or "3.0"; None without such a header."""
     if not head.startswith(b"%"):
         return None
     match = re.search(rb"^% *evt +(\d(?:\.\d)?)|^% *format +EVT(\d+)", head, re.MULTILINE | re.IGNORECASE)
@@ -95,7 +95,7 @@ def detect_version(head: bytes, path: Path) -> str | None:
 
 
 def _has_word_types(kind: Words, head: bytes) -> bool:
-    """Return whether the first bytes have the word types and the clock of an EVT version."""
+    """Return whether the first bytes of a file look like words of an EVT version, by their types and clock."""
     return bool(library().plif_looks_like(kind, head, len(head)))
 
 
@@ -128,7 +128,7 @@ def _decode(version: str, path: Path, offset: int, losses: Losses) -> Iterator[n
 
 
 def _read_words(path: Path, offset: int, losses: Losses) -> Iterator[tuple[np.ndarray, Evt3Reader]]:
-    """Yield the raw EVT 3.0 words uint16 [N] of a file, each with its reader; see Recording.words."""
+    """Yield the raw 16-bit words, uint16 [N], of an EVT 3.0 file, each block with the reader that can decode it."""
     reader = Evt3Reader(decoder=Decoding.new())
     for chunk in read_chunks(path, offset, 2, losses):
         yield chunk.view("<u2"), reader
@@ -146,7 +146,7 @@ def _parse_pixels(digits: str) -> int:
 
 
 def read_sensor(path: Path) -> tuple[tuple[int, int] | None, int]:
-    """Read the sensor size, (width, height) or None, and the offset of the first word from an EVT header.
+    """Read the header of an EVT file: the sensor's (width, height) or None, and the byte offset of the events.
 
     Returns (None, 0) without a header.
     """

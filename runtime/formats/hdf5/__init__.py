@@ -53,7 +53,7 @@ def _decode(path: Path, losses: Losses) -> Iterator[np.ndarray]:
 
 
 def _find_events(file: h5py.File) -> tuple[list[h5py.Dataset], int]:
-    """Find the event data sets of an HDF5 file and the offset that is added to t, in us.
+    """Find the data sets with events in an HDF5 file, and the offset in us to add to their times.
 
     The list holds t, x, y, p, or one data set of a structured type.
     """

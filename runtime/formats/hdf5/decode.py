@@ -37,7 +37,7 @@ CODECS = {  # codecs that may be missing, and what the user can do
 
 
 def open_member(group: h5py.Group, name: str, path: str) -> h5py.Group | h5py.Dataset:
-    """Open the object `name` of an HDF5 group, if it is stored in the same file. Raises Refused for links.
+    """Open the object `name` of an HDF5 group, if it is stored in the same file. Raises Refused for a link.
 
     The link is checked before it is followed. path: the object's path, for messages.
     """

@@ -38,11 +38,11 @@ NUMBERS = re.compile(r"[<>|](b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|S[1-9]\d{0,8})
 
 
 class Refused(Exception):
-    """The reason why an HDF5 file is refused, half a line for a message."""
+    """The exception that tells why an untrusted HDF5 file is refused, as half a line for a message."""
 
 
 class Hdf5Object(NamedTuple):
-    """The content of one object of an HDF5 file.
+    """The content of one object of an HDF5 file: its values (None for a group) and its attributes.
 
     values      of a data set, as h5py reads it, read-only; a text is bytes; None for a group
     attributes  name -> its repr
@@ -93,7 +93,7 @@ def _read(file: int, version: tuple[int, ...]) -> Hdf5Objects | str:
 
 
 class _ChildReader:
-    """A reader of the output of the child process that opens an HDF5 file; it checks every piece.
+    """A reader of the child process's output, which is the content of an HDF5 file; every piece is checked.
 
     Raises Refused, EOFError when the output ends too early, and other exceptions for invalid pieces.
     """
@@ -150,7 +150,7 @@ class _ChildReader:
         return shaped
 
     def read_length(self) -> int:
-        """Read the length of the child's next output piece in bytes. Raises Refused when the child reports a failure."""
+        """Read the length in bytes of the next piece that the HDF5 child process sends. Raises Refused on a failure."""
         length = int.from_bytes(self.read_exactly(8), "little")
         if length == FAILED:
             raise Refused(self.read_exactly(min(self.read_length(), MOST_SAID)).decode(errors="replace"))

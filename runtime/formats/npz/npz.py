@@ -31,7 +31,7 @@ DEFLATE_LIMIT = 1032  # the largest ratio of unpacked to packed bytes
 
 @dataclass(frozen=True)
 class _Layout:
-    """The members of a .npz file to read, and the positions of t, x, y and p in them."""
+    """The layout of events in a .npz file: the members to read, and the names of t, x, y and p in them."""
 
     members: tuple[zipfile.ZipInfo, ...]  # t, x, y, p; or one structured array
     dtypes: tuple[np.dtype, ...]  # of each member
@@ -109,7 +109,7 @@ def _find_arrays(path: Path, archive: zipfile.ZipFile) -> _Layout:
 
 
 def _read_array_header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype]:
-    """Return the shape and dtype of a member of a .npz file.
+    """Read the shape and dtype of an array in a .npz file from its header.
 
     Raises PlifError when header, directory and packed bytes do not agree.
     """

@@ -24,7 +24,7 @@ MOST_NAMES, MOST_NAME = 6, 200  # limits of a message: topics, characters of a n
 
 
 class UriPath(PosixPath):
-    """A path that is quoted when it is formatted into the URI of a SQLite file.
+    """A path that is quoted when it is formatted into the URI of a SQLite file, so that special characters are safe.
 
     `rosbags` builds f"file:{path}?immutable=1", and a file name may hold %2F, ? or #.
     """
@@ -48,7 +48,7 @@ def sort_in_memory(connection: Any) -> None:
 
 
 def check_tables(path: UriPath) -> None:
-    """Refuse a SQLite file with anything but tables of rows and indexes. Raises ValueError.
+    """Refuse a SQLite file of a ROS bag that holds anything but plain tables and indexes. Raises ValueError.
 
     A view or a computed column has no limit of size, and a trigger has no use.
     """

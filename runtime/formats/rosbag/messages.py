@@ -32,7 +32,7 @@ CDR_LITTLE = b"\x00\x01"
 
 @dataclass
 class Message:
-    """The content of one ROS message: events [N], or bytes of EVT3 words that continue those of the message before."""
+    """The content of one ROS message: events [N], or EVT3 bytes that continue those of the message before."""
 
     size: tuple[int, int]
     events: np.ndarray
@@ -76,7 +76,7 @@ class MessageReader:
 
 
 def read_array(data: bytes, ros: int) -> Message:
-    """Read a ROS EventArray message. Raises ValueError for the bytes of another message type."""
+    """Read a ROS message of the type EventArray. Raises ValueError for the bytes of another type."""
     reader = MessageReader(data, ros)
     reader.skip_header()
     size, count = reader.read_size(), reader.read_uint(4)
@@ -101,7 +101,7 @@ def _decode_events(stored: np.ndarray) -> np.ndarray:
 
 
 def read_packet(data: bytes, ros: int) -> Message:
-    """Read a ROS EventPacket message in encoding evt3 or mono. Raises ValueError for another encoding."""
+    """Read a ROS message of the type EventPacket, encoding evt3 or mono. Raises ValueError for another encoding."""
     reader = MessageReader(data, ros)
     reader.skip_header()
     size = reader.read_size()

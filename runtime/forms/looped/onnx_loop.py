@@ -49,7 +49,7 @@ Names = Mapping[str, str]
 
 
 def to_loop_form(step: bytes, x: str, states: Names) -> bytes:
-    """Convert an ONNX model from step form to loop form, and return its bytes.
+    """Convert an ONNX model from one step per call to a loop over many steps per call; return its bytes.
 
     x is the name of its input, states {input: output} the names of its states.
     """
@@ -79,7 +79,7 @@ def to_loop_form(step: bytes, x: str, states: Names) -> bytes:
 
 
 def to_step_form(model: bytes) -> bytes:
-    """Convert an ONNX model from loop form to step form; return any other model unchanged.
+    """Convert an ONNX model that loops over many steps to one step per call; return any other model unchanged.
 
     Raises NotProtobuf for a Scan that is not a loop form.
     """
@@ -110,7 +110,7 @@ def to_step_form(model: bytes) -> bytes:
 
 
 def _graph_fields(file: BinaryIO, start: int, end: int) -> Iterator[Field]:
-    """Yield the fields (number, bytes) of the ONNX graph in bytes [start, end) of a file."""
+    """Yield the fields (number, bytes) of the ONNX graph that lies in the bytes [start, end) of a file."""
     for number, wire, a, b in list(iterate_fields(file, start, end)):
         if wire != 2:
             raise NotProtobuf
@@ -137,7 +137,7 @@ def _rename_fields(message: bytes, numbers: tuple[int, ...], names: Names) -> by
 
 
 def _add_step_axis(value: bytes) -> bytes:
-    """Return a graph input or output with a new first axis T in its shape; without a shape, unchanged."""
+    """Return an ONNX graph input or output whose shape has a new first axis T for steps; unchanged without a shape."""
 
     def insert_axis(message: bytes, path: tuple[int, ...]) -> bytes:
         if not path:
@@ -159,7 +159,7 @@ def _serialize_graph(graph_fields: Iterable[Field]) -> bytes:
 
 
 def _replace_graph(file: BinaryIO, size: int, graph: bytes) -> bytes:
-    """Return an ONNX model of `size` bytes with its graph replaced by `graph`."""
+    """Return the bytes of an ONNX model in which the graph is replaced by `graph`."""
     content, graphs = b"", [encode_field(MODEL_GRAPH, graph)]
     for field in list(iterate_fields(file, 0, size)):
         content += copy_field(file, field) if field[0] != MODEL_GRAPH else graphs.pop() if graphs else b""

@@ -15,7 +15,7 @@ from runtime.forms.looped.onnx_loop import to_loop_form
 
 
 class LoopBuffers(PingPongBuffers):
-    """Double-buffered membranes of a loop file, with calls that run a sequence of steps.
+    """Double-buffered neuron states (membranes) of an ONNX model that runs a sequence of steps in one call.
 
     A call returns the firing rates of each step as well.
     """
@@ -26,7 +26,7 @@ class LoopBuffers(PingPongBuffers):
         self._sequence: SequenceArrays | None = None  # the arrays of calls with this number of steps
 
     def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Run a sequence x [T, rows, ...] in one call, and return y [T, rows, ...] and rates by layer.
+        """Run a sequence x [T, rows, ...] of steps in one call; return y [T, rows, ...] and each layer's firing rates.
 
         The contract is that of Buffers.run_steps.
         """

@@ -17,7 +17,7 @@ from runtime.core.model.symbol import Math, Operand, States, StepOutput, Terms, 
 
 
 def _lif_box(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of Norse's LIFBoxCell, with k = dt / tau_mem."""
+    """Compute one step of LIFBoxCell, a neuron of the Norse library, with k = dt / tau_mem."""
     v = state["v"]
     h = v + n.k * (x + n.v_leak - v)
     s, v = fire_and_reset(m, n, h, h > n.v_threshold)
@@ -25,7 +25,7 @@ def _lif_box(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
 
 
 def _lif_cell(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of Norse's LIFCell, with k = dt / tau_mem and k_syn = dt / tau_syn.
+    """Compute one step of LIFCell, a neuron of the Norse library, with k = dt / tau_mem, k_syn = dt / tau_syn.
 
     The input is added to the current, which charges the membrane and decays.
     """
@@ -64,14 +64,14 @@ def _nir_is_spiking(n: Terms, h: Value) -> Value:
 
 
 def _nir_if(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of NIR's IF neuron, dv/dt = R I, with gain = R dt."""
+    """Compute one step of an IF neuron of the NIR format, dv/dt = R I, with gain = R dt."""
     h = state["v"] + (x if n.gain is None else n.gain * x)
     s, v = fire_and_reset(m, n, h, _nir_is_spiking(n, h))
     return h, s, {"v": v}
 
 
 def _nir_lif(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of NIR's LIF neuron, tau dv/dt = v_leak - v + R I."""
+    """Compute one step of a LIF neuron of the NIR format, tau dv/dt = v_leak - v + R I."""
     v = state["v"]
     h = v + n.k * (n.v_leak - v + (x if n.r is None else n.r * x))
     s, v = fire_and_reset(m, n, h, _nir_is_spiking(n, h))
@@ -79,7 +79,7 @@ def _nir_lif(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
 
 
 def _nir_cuba(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of NIR's CubaLIF neuron: first the synaptic current, then the membrane.
+    """Compute one step of a CubaLIF neuron of the NIR format: first the synaptic current, then the membrane.
 
     The current is tau_syn dI/dt = -I + w_in S. The membrane uses the new current, as snnTorch's Synaptic does.
     """

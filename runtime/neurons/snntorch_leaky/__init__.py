@@ -10,7 +10,7 @@ from runtime.core.model.symbol import Math, States, StepOutput, Terms, Value
 
 
 def _leaky(m: Math, n: Terms, x: Value, state: States) -> StepOutput:
-    """Compute one step of snnTorch's Leaky neuron, with reset "subtract", "zero" or "none".
+    """Compute one step of Leaky, a neuron of snnTorch, with reset "subtract", "zero" or "none".
 
     With reset_delay (its default) a spike resets the membrane in the *next* step, which compares v with v_threshold
     again (late). Without it the membrane is reset in the step of the spike, by s - late, as snnTorch computes it.

@@ -163,7 +163,7 @@ def _short(value: object) -> str:
 
 
 def run_program(m: Math, n: Terms, x: Value | tuple[Value, ...], state: States) -> StepOutput:
-    """Run a traced neuron program for one time-step, and return (h, s, next state).
+    """Run a traced neuron program for one time-step: return membrane h, spikes s and the next state.
 
     It is the step of an Equation (runtime/core/model/neurons.py). x is a tuple if the node has several inputs.
     `m.op(operation, *operands)` computes; operands are values or numbers.
@@ -183,7 +183,7 @@ def run_program(m: Math, n: Terms, x: Value | tuple[Value, ...], state: States) 
         return values[name] if name in varying else broadcast_like(inputs[0], name)  # a single number, broadcast
 
     def broadcast_like(value: Value, name: str) -> Value:
-        """Return the named value broadcast to the shape of `value`, computed so that `value` is read."""
+        """Return a neuron program's named value broadcast to the shape of `value`, computed so that it reads `value`."""
         return m.where(m.op("Equal", value, value), values[name], values[name])
 
     following = {

@@ -143,7 +143,7 @@ function drawAnswer() {
   const share = answer ? Math.max(0, Math.min(1, answer.score)) : 0;
   $("bar").style.width = 100 * share + "%";
   $("meter").setAttribute("aria-valuenow", Math.round(100 * share));
-  $("score").textContent = answer ? (100 * share).toFixed(1) + " % of what could have been voted" : "";
+  $("score").textContent = answer ? (100 * share).toFixed(1) + " % of all possible votes" : "";
   $("clock").textContent = answer ? clock(answer.t_us) + ", step " + answer.step.toLocaleString("en") : "";
   $("t-rate").textContent = short(last.rate_per_s);
   $("t-p50").textContent = ms(last.latency.p50);

@@ -76,7 +76,7 @@ def hear(
     calibrate_decide: float | None,
     negatives: Sequence[str],
 ) -> list[Callable[[Model, Progress], CalibrationResult]]:
-    """Return the calibration to run in place of an evaluation: a function (model, progress) -> (document, lines).
+    """Return the early-exit or decision-rule calibration that the options ask for, to run in place of an evaluation.
 
     flags are the options of the evaluation that the user gave. Raises PlifError for options that do not fit together,
     and if the new artifact cannot be written.

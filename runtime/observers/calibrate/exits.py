@@ -47,7 +47,7 @@ KEY = "exit"
 
 @dataclass(frozen=True)
 class ExitCalibration:
-    """The result of an early-exit calibration: the record under the card's key `exit`.
+    """The result of an early-exit calibration; it is stored under the key `exit` of the artifact's metadata card.
 
     margin      of an early exit
     lose        the share of samples that may be lost;  lost_at_most: the bound that was shown
@@ -73,7 +73,7 @@ class ExitCalibration:
 def calibrate_exit(
     model: Model, data: str, lose: float, *, progress: Callable[[int, int], None] | None = None, **options: Any
 ) -> ExitCalibration:
-    """Return the smallest early-exit margin that loses at most the share `lose` (0..1) of the samples of `NAME:DIR`.
+    """Find the smallest early-exit margin that makes at most the share `lose` (0..1) of a data set's answers wrong.
 
     Raises CheckFailed if no margin can be shown to keep that bound, PlifError if the artifact cannot exit early.
     """
@@ -116,7 +116,7 @@ def calibrate_exit(
 
 
 def check_writable(artifact: Path, path: Path, key: str = KEY) -> Kind:
-    """Check that a card with the new key can be written to `path`, and return the artifact's kind.
+    """Check that a copy of an artifact with a calibration in its card can be written; return its file kind.
 
     key is "exit" or "decide". The check runs before minutes of calibration. Raises PlifError if the artifact is
     neither an ONNX nor a .plif file (nor, with `decide`, a model.pt), and if `path` is that file or cannot be
@@ -141,7 +141,7 @@ def check_writable(artifact: Path, path: Path, key: str = KEY) -> Kind:
 
 
 def write_exit(artifact: str | Path, calibration: ExitCalibration, path: str | Path) -> Path:
-    """Write a copy of `artifact` to `path` with an early-exit calibration in its card.
+    """Write a copy of an artifact to `path`, with an early-exit calibration in its metadata card.
 
     The digest in the card is updated. Raises PlifError as `check_writable` does.
     """
@@ -149,7 +149,7 @@ def write_exit(artifact: str | Path, calibration: ExitCalibration, path: str | P
 
 
 def write_key(artifact: str | Path, key: str, record: dict[str, object], path: str | Path) -> Path:
-    """Write a copy of `artifact` to `path` with the record under this key in its card.
+    """Write a copy of an artifact to `path`, with a calibration record under a key of its metadata card.
 
     The digest in the card is updated. Raises PlifError as `check_writable` does.
     """
@@ -170,7 +170,7 @@ def write_key(artifact: str | Path, key: str, record: dict[str, object], path: s
 
 
 def _samples_needed(lose: float) -> int:
-    """Return the number of samples, none of them lost, that shows a loss of at most `lose`."""
+    """Return the number of samples needed to show a loss of at most `lose`, if an early exit loses none of them."""
     n = 1
     while wilson_interval(0, n)[1] > lose:
         n = int(n * 1.02) + 1
@@ -178,7 +178,7 @@ def _samples_needed(lose: float) -> int:
 
 
 def _replace_onnx_card(model: bytes, card: str) -> bytes:
-    """Return the bytes of an ONNX model with its card replaced, everything else unchanged."""
+    """Return the bytes of an ONNX model with its metadata card replaced, everything else unchanged."""
     file = io.BytesIO(model)
     spans = list(iterate_fields(file, 0, len(model)))
     card_spans = [
@@ -191,7 +191,7 @@ def _replace_onnx_card(model: bytes, card: str) -> bytes:
 
 
 def _replace_model_card(path: Path, text: str) -> bytes:
-    """Return the bytes of a model.pt with its card replaced, everything else unchanged."""
+    """Return the bytes of a model.pt file with its metadata card replaced, everything else unchanged."""
     old, buffer = read_card_text(path).encode(), io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(read_regular(path))) as source, zipfile.ZipFile(buffer, "w") as copy:
         for name in source.namelist():

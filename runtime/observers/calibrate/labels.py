@@ -28,9 +28,9 @@ Span = tuple[int, int]  # from, to, in us
 
 @dataclass(frozen=True, eq=False)
 class FeedOutputs:
-    """The recorded outputs of a network over one feed: frames without pixels, y [steps, rows, classes], end state.
+    """The recorded outputs of a network over one feed of frames: y [steps, rows, classes], and its end state.
 
-    The end state is a snapshot of the membranes.
+    The frames are kept without pixels. The end state is a snapshot of the membranes.
     """
 
     frames: list[Frame]
@@ -38,21 +38,21 @@ class FeedOutputs:
     end: Snapshot | None = None
 
     @cached_property
-    def frame_times(self) -> np.ndarray:
-        """The frame times int64 [steps, 4] for decision rules: start and end in us, events, flags."""
+    def frame_facts(self) -> np.ndarray:
+        """The facts about each frame for decision rules, int64 [steps, 4]: start and end in us, event count, gap flag."""
         rows = [(frame.t_start_us, frame.t_end_us, frame.events, frame.discontinuity * GAP) for frame in self.frames]
         return np.array(rows, np.int64).reshape(-1, 4)
 
 
 class Labels(NamedTuple):
-    """The class index after each step, int64 [steps], negative for no label: firm answers and soft answers."""
+    """The final (firm) and provisional (soft) class indices after each step, int64 [steps], negative for no label."""
 
     firm: np.ndarray
     soft: np.ndarray
 
 
 class GestureScore(NamedTuple):
-    """The score of one gesture: onset_ms, label changes after the onset, and whether the label was right.
+    """The score of one gesture: the delay of its label, the label changes after that, and whether it was right.
 
     onset_ms is when its label came (ms, None for never). It is right if no other label was shown for as long.
     """
@@ -63,7 +63,7 @@ class GestureScore(NamedTuple):
 
 
 class FalseLabels(NamedTuple):
-    """False labels in a time without gestures: seconds in all, seconds with a label, and counts int64 [classes]."""
+    """The false labels in a time without gestures: seconds in all, seconds with a label, counts int64 [classes]."""
 
     seconds: float
     labelled_s: float
@@ -81,7 +81,7 @@ def run_feed(
     decide: str = "sum",
     before: FeedOutputs | None = None,
 ) -> FeedOutputs:
-    """Run the network once over a whole feed, with the resets of the rule, and return its outputs.
+    """Run the network once over a whole feed of frames, with the resets that a rule asks for; return its outputs.
 
     `before` gives the membranes to start from: those at its end.
     """
@@ -99,12 +99,12 @@ def run_feed(
 
 
 def decide_labels(model: OpenModel, decide: str, reset: str, outputs: FeedOutputs) -> Labels:
-    """Return the firm and soft labels that a decision rule gives for recorded outputs."""
-    return Labels(*make_rules(model, decide, reset).decide_stored(outputs.frame_times, outputs.y).T)
+    """Return the final (firm) and provisional (soft) labels that a decision rule gives for recorded outputs."""
+    return Labels(*make_rules(model, decide, reset).decide_stored(outputs.frame_facts, outputs.y).T)
 
 
 def score_gesture(labels: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, label: int) -> GestureScore:
-    """Score one gesture of class `label` within the time `span`, from the labels int64 [steps] of a feed.
+    """Score one gesture of class `label` within the time `span`, from the labels int64 [steps] that a rule decided.
 
     Its label may be expected from since_us on.
     """
@@ -120,7 +120,7 @@ def score_gesture(labels: np.ndarray, frames: Sequence[Frame], span: Span, since
 
 
 def longest_label(labels: Iterable[int], lasts_us: Iterable[int]) -> int | None:
-    """Return the class that was shown for the longest time, or None if none was shown.
+    """Return the class that was the answer for the longest time, or None if there was no answer at any time.
 
     labels are the classes after each step, negative for none; lasts_us are the durations of the steps.
     """
@@ -131,14 +131,14 @@ def longest_label(labels: Iterable[int], lasts_us: Iterable[int]) -> int | None:
     return max(durations, key=lambda label: durations[label]) if durations else None
 
 
-def false_labels(
+def count_false_labels(
     labels: np.ndarray,
     frames: Sequence[Frame],
     classes: int,
     other_class: int | None,
     spans: Sequence[Span] | None = None,
 ) -> FalseLabels:
-    """Count the false labels of a feed: runs of one label of at least ALARM_US within `spans`.
+    """Count the false labels of a feed: periods of one label, at least ALARM_US long, in the gesture-free `spans`.
 
     labels is int64 [steps]. The class `other_class` is not a false label. spans None means the whole feed.
     """

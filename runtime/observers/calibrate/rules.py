@@ -38,8 +38,8 @@ from runtime.native.rules import find_other_class
 from runtime.observers.calibrate.labels import (
     FeedOutputs,
     GestureScore,
+    count_false_labels,
     decide_labels,
-    false_labels,
     poisson_interval,
     run_feed,
     score_gesture,
@@ -60,7 +60,7 @@ MARGIN_TRIES = 4  # attempts at one margin per class, each with fewer false labe
 
 @dataclass(frozen=True)
 class DecideCalibration:
-    """The result of a decision-rule calibration: the record under the card's key `decide`.
+    """The result of a decision-rule calibration; it is stored in the artifact's metadata card under `decide`.
 
     rule         a value of --decide
     per_hour     allowed false labels an hour;  at_most_per_hour: the bound that was shown
@@ -91,7 +91,7 @@ class DecideCalibration:
 
 
 class Gesture(NamedTuple):
-    """A positive sample: its recorded outputs, its class and its start time in us.
+    """A sample that shows a gesture: the network's recorded outputs, the gesture's class and its start time in us.
 
     Frames before the start are those of a negative; the network ran on from its end.
     """
@@ -101,7 +101,7 @@ class Gesture(NamedTuple):
     since_us: int
 
     def prepend(self, before: FeedOutputs) -> Gesture:
-        """Return the gesture with the last second of the feed `before` in front of it."""
+        """Return this gesture sample with the last second of the gesture-free feed `before` put in front of it."""
         end_us, frames = before.frames[-1].t_end_us, self.steps.frames
         first = next(i for i, frame in enumerate(before.frames) if frame.t_end_us > end_us - CONTEXT_US)
         shifted = [copy(frame) for frame in before.frames[first:]]
@@ -111,13 +111,13 @@ class Gesture(NamedTuple):
         return self._replace(steps=FeedOutputs([*shifted, *frames], np.concatenate([before.y[first:], self.steps.y])))
 
     def score(self, labels: np.ndarray) -> GestureScore:
-        """Score the labels int64 [steps] of this gesture, from its start to its end."""
+        """Score the labels, int64 [steps], that a rule decided for this gesture sample, from its start to its end."""
         frames = self.steps.frames
         return score_gesture(labels, frames, (self.since_us, frames[-1].t_end_us), self.since_us, self.label)
 
 
 class RuleScore(NamedTuple):
-    """The score of one decision rule: false labels and misses of each class, int64 [classes], and label onsets.
+    """The score of one decision rule: false labels and missed gestures of each class, int64 [classes], label delays.
 
     onsets_ms and changes are of gestures that got their label: when it came, and how often it changed afterwards.
     """
@@ -130,14 +130,14 @@ class RuleScore(NamedTuple):
 
     @property
     def onset_ms(self) -> tuple[float | None, float | None]:
-        """The median and the 90th percentile of the label onsets in ms."""
+        """The median and the 90th percentile of the delays in ms after which gestures got their label."""
         if not self.onsets_ms:
             return None, None
         return round(float(np.percentile(self.onsets_ms, 50)), 1), round(float(np.percentile(self.onsets_ms, 90)), 1)
 
     @property
     def cost(self) -> tuple[bool, int, float]:
-        """The sort key of rules, smaller is better: a label that comes and goes at all, misses, mean onset."""
+        """The sort key of rule scores, smaller is better: whether labels flicker, missed gestures, mean label delay."""
         flickers = not self.changes or float(np.median(self.changes)) > 0
         return flickers, int(self.missed.sum()), float(np.mean(self.onsets_ms)) if self.onsets_ms else np.inf
 
@@ -152,7 +152,7 @@ def calibrate_decide(
     limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DecideCalibration:
-    """Return the decision rule that misses fewest gestures of `NAME:DIR` within a false-label rate.
+    """Find the decision rule that misses fewest gestures of a data set with at most `per_hour` false labels an hour.
 
     per_hour      the most false labels an hour
     split, limit  of the data set: train or test, and only so many samples
@@ -222,7 +222,7 @@ def calibrate_decide(
 
 
 class _RuleSearch:
-    """A search for the best decision rule on recorded outputs."""
+    """A search, on a network's recorded outputs, for the decision rule that misses fewest gestures."""
 
     def __init__(self, model: Model, gestures: list[Gesture], feeds: list[FeedOutputs], per_hour: float) -> None:
         self.model, self.gestures, self.feeds = model, gestures, feeds
@@ -233,7 +233,7 @@ class _RuleSearch:
             self.max_false += 1
 
     def require_enough(self, data: str) -> None:
-        """Refuse data with too few gestures or negatives to show the rate."""
+        """Refuse calibration data with no gesture, or with too little gesture-free time to show the false-label rate."""
         if not self.gestures:
             raise PlifError(f"{data}: there is no gesture of the classes in it; expected held-out ones")
         if self.max_false < 0:
@@ -243,12 +243,12 @@ class _RuleSearch:
             )
 
     def score_rule(self, rule: str, soft: bool = False) -> RuleScore:
-        """Score a decision rule on all gestures and negatives, by its firm or its soft answer."""
+        """Score a decision rule on all gestures and gesture-free feeds, by its final or (`soft`) provisional answers."""
         false, missed = np.zeros(self.classes, np.int64), np.zeros(self.classes, np.int64)
         onsets_ms, changes = list[float](), list[int]()
         for outputs in self.feeds:
             labels = decide_labels(self.model, rule + IDLE, RESET, outputs)[soft]
-            false += false_labels(labels, outputs.frames, self.classes, self.other_class).counts
+            false += count_false_labels(labels, outputs.frames, self.classes, self.other_class).counts
         for gesture in self.gestures:
             score = gesture.score(decide_labels(self.model, rule + IDLE, RESET, gesture.steps)[soft])
             missed[gesture.label] += not score.right
@@ -258,7 +258,7 @@ class _RuleSearch:
         return RuleScore(rule, false, missed, onsets_ms, changes)
 
     def find_best(self, progress: Callable[[int], None]) -> RuleScore:
-        """Return the score of the best decision rule. Raises CheckFailed if no rule keeps the rate."""
+        """Return the score of the best decision rule. Raises CheckFailed if none keeps the allowed false-label rate."""
         scores: list[RuleScore] = []
         for position, rule in enumerate(GRID):
             scores.append(self.score_rule(rule))
@@ -275,14 +275,14 @@ class _RuleSearch:
         for score in scores:
             by_memory.setdefault(score.rule.rpartition(",margin=")[0], []).append(score)
         for memory, rows in by_memory.items():
-            candidate = self._class_margins(memory, rows, best)
+            candidate = self._try_class_margins(memory, rows, best)
             best = best if candidate is None else candidate
         return best
 
-    def _class_margins(self, memory: str, rows: list[RuleScore], best: RuleScore) -> RuleScore | None:
-        """Return the score of a rule with one margin per class, or None if it is not better than `best`."""
+    def _try_class_margins(self, memory: str, rows: list[RuleScore], best: RuleScore) -> RuleScore | None:
+        """Score a decision rule with a separate margin for each class; return None if it is not better than `best`."""
         for bound in range(self.max_false, max(self.max_false - MARGIN_TRIES, -1), -1):
-            choice = choose_margins(
+            choice = choose_class_margins(
                 np.array([row.missed for row in rows]), np.array([row.false for row in rows]), bound
             )
             if not choice:
@@ -293,8 +293,8 @@ class _RuleSearch:
         return None
 
 
-def choose_margins(missed: np.ndarray, false: np.ndarray, max_false: int) -> list[int]:
-    """Choose a row of scores for each class, with fewest misses in all and at most `max_false` false labels.
+def choose_class_margins(missed: np.ndarray, false: np.ndarray, max_false: int) -> list[int]:
+    """Choose a margin (row) for each class: fewest missed gestures in all, with at most `max_false` false labels.
 
     missed, false  int [rows, classes]: the numbers of each class with that row. Classes are taken as independent.
       Returns [] if no choice keeps the bound.
@@ -313,7 +313,7 @@ def choose_margins(missed: np.ndarray, false: np.ndarray, max_false: int) -> lis
 
 
 def expand_specs(specs: Iterable[str]) -> Iterator[str]:
-    """Yield the sources of specs: folders give their recordings, "seed={3..5}" gives "seed=3", "seed=4", "seed=5"."""
+    """Yield source specs: a folder gives its recordings, "seed={3..5}" gives "seed=3", "seed=4" and "seed=5"."""
     for spec in specs:
         match = re.search(r"\{(\d+)\.\.(\d+)\}", spec)
         if match:
@@ -325,7 +325,7 @@ def expand_specs(specs: Iterable[str]) -> Iterator[str]:
 
 
 def _open_negative(spec: str) -> Source:
-    """Open a source without gestures (a negative). Raises PlifError if it has no end, or cannot be opened."""
+    """Open a source that shows no gestures (a negative). Raises PlifError if it is endless, or cannot be opened."""
     source = open_source(spec)
     if source.live:
         source.close()
@@ -334,7 +334,7 @@ def _open_negative(spec: str) -> Source:
 
 
 def _run_sample(model: Model, framing: Framing, dataset: EventSet, i: int, before: FeedOutputs | None) -> FeedOutputs:
-    """Run the network over a sample, from the end of `before`; an unreadable one has no frames, as in evaluation."""
+    """Run the network over a sample from the end state of `before`; an unreadable sample gives no outputs."""
     try:
         recording = dataset.load_recording(i)
     except PlifError:
@@ -344,6 +344,6 @@ def _run_sample(model: Model, framing: Framing, dataset: EventSet, i: int, befor
 
 
 def iterate_frames(framer: Framer, events: np.ndarray) -> Iterator[Frame]:
-    """Yield all frames of a recording of events [N]."""
+    """Yield all frames that a recording's events [N] give, the last ones included."""
     yield from framer.iter_frames(events)
     yield from framer.iter_last_frames()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ClusterOptions(OptionRecord):
-    """The option that names a Ray cluster."""
+    """The command-line option that names a Ray cluster for an evaluation."""
 
     cluster: str | None = option(
         "Workers on a Ray cluster: HOST:PORT of its head, or one made here.", default=None, metavar="ADDRESS|local"
@@ -21,7 +21,7 @@ class ClusterOptions(OptionRecord):
 
 
 def hear(keep: Path | None, cluster: str) -> list[RemoteRunner]:
-    """Return the runner that evaluates shards on the cluster.
+    """Return the function that evaluates shards (groups of samples) on the Ray cluster.
 
     Raises PlifError if other machines cannot see the written files.
     """

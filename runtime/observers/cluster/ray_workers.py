@@ -74,7 +74,7 @@ def run_on_cluster(
     on_tally: OnTally,
     on_workers: Callable[[int], None],
 ) -> Generator[int, None, None]:
-    """Evaluate shards on a Ray cluster, and yield the number of each finished shard.
+    """Evaluate shards (groups of samples) on a Ray cluster, and yield the number of each finished shard.
 
     address    HOST:PORT, ray://HOST:PORT or auto; `local` starts a cluster that ends with the run
     workers    actors; None: one for each core of the cluster. `on_workers` is called with their number
@@ -178,7 +178,7 @@ def _private_folder(ray: ModuleType) -> Iterator[str]:
 
 
 def _require_listener(address: str) -> None:
-    """Refuse a cluster address without a listener: Ray would try for over a minute, and print a page."""
+    """Refuse a Ray cluster address at which nobody listens: Ray itself would try for over a minute."""
     try:
         place = parse_address("--cluster", address.rpartition("//")[2], "HOST:PORT of its head")
         socket.create_connection(place, CONNECT_S).close()
@@ -187,7 +187,7 @@ def _require_listener(address: str) -> None:
 
 
 def _require_token(ray: ModuleType, address: str) -> None:
-    """Refuse a cluster that rejects our token: Ray prints pages for 20 seconds, and its error lacks the reason."""
+    """Refuse a Ray cluster that rejects our token: Ray itself would print errors for 20 seconds, without the reason."""
     why = "RAY_AUTH_MODE=token, and there is none"
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or _has_token():  # Ray aborts where it lacks one
         try:
@@ -214,7 +214,7 @@ def _unreachable_error(address: str, why: str) -> PlifError:
 
 
 class _Actor:
-    """A worker on the cluster that stays open; it answers (shard, tally), or the PlifError of a shard.
+    """A worker on the Ray cluster that evaluates shards; it answers (shard, tally), or the PlifError of a shard.
 
     place  the driver's working folder, to which paths are relative
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class DashboardOptions(OptionRecord):
-    """The option that opens a dashboard of the stream."""
+    """The command-line option that opens a web dashboard of a stream."""
 
     dashboard: str | None = option(
         "A page in the browser that shows and steers it.", default=None, metavar="[HOST:]PORT"
@@ -22,7 +22,7 @@ class DashboardOptions(OptionRecord):
 
 
 def hear(as_json: bool, dashboard: str) -> list[Observer]:
-    """Return the observer that shows a stream as a dashboard in the browser."""
+    """Return the observer that shows a stream as a dashboard in the web browser."""
     from runtime.observers.dashboard.dashboard import StreamDashboard
 
     return [StreamDashboard(dashboard)]

@@ -75,7 +75,7 @@ def write_token(token: str, port: int) -> Path:
 
 
 class Access:
-    """The access rules of a dashboard server that listens on `host`.
+    """The access rules of a dashboard's web server that listens on `host`: known host names, origins and the token.
 
     names: further host names of this server.
     """
@@ -91,7 +91,7 @@ class Access:
         return token is not None and hmac.compare_digest(token.encode(), self.token.encode())
 
     def is_known_host(self, header: str | None) -> bool:
-        """Return whether a Host header names this server, with any port.
+        """Return whether the Host header of a request names this dashboard server, with any port.
 
         A container's port may be mapped to another one.
         """
@@ -106,7 +106,7 @@ class Access:
         return address.is_loopback if self.loopback else not address.is_unspecified
 
     def is_own_origin(self, origin: str | None, header: str | None, fetch_site: str | None = None) -> bool:
-        """Return whether a request comes from this server's own page, or from a program.
+        """Return whether a request comes from the dashboard server's own page, or from a program that is no browser.
 
         Programs send neither Origin nor Sec-Fetch-Site; they have the token.
         """
@@ -129,5 +129,5 @@ def parse_host(header: str | None) -> str | None:
 
 
 def allowed_names() -> list[str]:
-    """Return the allowed host names from the environment, for a proxy or a container with another name."""
+    """Return the extra host names that the environment allows for the dashboard, for a proxy or a container."""
     return [name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(",") if name.strip()]

@@ -49,7 +49,7 @@ FATES = ("used", "filtered", "late", "invalid", "dropped", "waiting", "not_shown
 
 
 class Board:
-    """The dashboard data of one source: write with `add_step` and `add_decision`, read with `message(since)`."""
+    """The data that the dashboard shows of one source: steps and decisions are added, `message` encodes them."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Board:
         datagrams: Mapping[str, int] | None = None,
         source_status: Callable[[], dict[str, object]] = dict,
     ) -> None:
-        """Create the dashboard data of one source.
+        """Create the data that the dashboard shows of one source.
 
         is_lost: whether a live source is lost now; None for other sources, which are always "running". datagrams and
         source_status are those of the source; source_status adds entries to `status`.
@@ -98,7 +98,7 @@ class Board:
     # --- in the thread of the stream --------------------------------------------------------------------------------
 
     def add_step(self, frame: Frame, y: np.ndarray, rates: dict[str, float]) -> None:
-        """Add a step: its frame, y float32 [classes], and the firing rate of each layer."""
+        """Add a step of the network to the dashboard data: its frame, y float32 [classes], each layer's firing rate."""
         with self._lock:
             if time.perf_counter() - self._asked_s < VIEWED_S:
                 self._exposure += frame.x
@@ -109,7 +109,7 @@ class Board:
                     self._rates[i] += rates.get(layer, 0.0)
 
     def add_decision(self, decision: Decision) -> None:
-        """Add the decision of a step, and a point to the curves if the last point is old enough."""
+        """Add a step's decision to the dashboard data, and a point to the curves if the last point is old enough."""
         now_s = time.perf_counter()
         self.answers.add(decision)
         with self._lock:
@@ -135,15 +135,15 @@ class Board:
             self._clear_point()
 
     def add_arrival(self, arrived_s: float) -> None:
-        """Record when events arrived (time.perf_counter()); called in the reader's thread."""
+        """Record when events arrived (time.perf_counter()) for the dashboard; called in the source's reader thread."""
         self._arrived_s = arrived_s
 
     def add_note(self, text: str) -> None:
-        """Add a line of text for the user to the notes."""
+        """Add a line of text for the user to the notes on the dashboard."""
         self.notes.append(printable(text))
 
     def clear_votes(self) -> None:
-        """Clear the votes after a reset, so that earlier ones no longer count."""
+        """Clear the votes that the dashboard has summed, after a reset of the network, so that they no longer count."""
         with self._lock:
             self._clear_point()
             self._smooth[:] = 0
@@ -156,7 +156,7 @@ class Board:
     # --- in the thread of the server --------------------------------------------------------------------------------
 
     def source_state(self) -> tuple[str, float | None]:
-        """Return the state ("running", "silent" or "lost") of the source, and the age of its last event.
+        """Return the state of a dashboard's source ("running", "silent" or "lost"), and the age of its last event.
 
         The age is in seconds, None before the first event.
         """
@@ -169,7 +169,7 @@ class Board:
         return "silent" if now_s - (heard_s if heard_s >= 0 else self._began_s) > SILENT_S else "running", age_s
 
     def message(self, since: int, source: str, facts: dict[str, object] | None) -> bytes:
-        """Encode the dashboard data after point `since` (0: all) as one message of the feed.
+        """Encode the dashboard data newer than the curve point `since` (0: all) as one message to the web page.
 
         The message is uint32 LE length, JSON, OFF and ON counts of the picture (uint8).
         """
@@ -223,7 +223,7 @@ class Board:
         return len(text).to_bytes(4, "little") + text + picture
 
     def status(self) -> dict[str, Any]:
-        """Return a few numbers for a program that monitors the stream."""
+        """Return a few numbers about one source, for a program that monitors the stream through the dashboard."""
         last, account = self._last, self.account
         source_state, age_s = self.source_state()
         return {
@@ -242,7 +242,7 @@ class Board:
         }
 
     def _render_picture(self) -> bytes:
-        """Return the sum of the frames since the last picture, as bytes uint8 [OFF, ON]."""
+        """Return the dashboard picture: the sum of the frames since the last picture, as bytes uint8 [OFF, ON]."""
         with self._lock:
             now_s = self._asked_s = time.perf_counter()
             when_s, picture = self._picture
@@ -263,7 +263,7 @@ class Board:
 
 
 def rotate_to_camera(frame: np.ndarray, orientation: str, upright: str) -> np.ndarray:
-    """Rotate a frame [C, H, W] to the camera's view, from any orientation that the network was trained on."""
+    """Rotate a frame [C, H, W] from the orientation that the network takes to the camera's view."""
     if orientation == "upright":
         return frame
     if orientation == "sj":  # row W-1-x, column H-1-y
@@ -292,7 +292,7 @@ COLUMNS = ("when", "t_us", "step", "label", "score", "why")
 
 
 class Answers:
-    """The answers of a stream: counts by label, and a list of changes.
+    """The answers that a stream gave so far: counts by label, and a list of the changes of the answer.
 
     `add` is called in the thread of the stream, everything else in any thread.
     """
@@ -304,7 +304,7 @@ class Answers:
         self._lock = threading.Lock()
 
     def add(self, decision: Decision) -> None:
-        """Count a decision, and record a change of the answer.
+        """Count a decision of the stream by its label, and record it if the answer changed.
 
         A change is another label than the last one, or no label for another reason.
         """
@@ -318,7 +318,7 @@ class Answers:
                 self._changes.append(dict(zip(COLUMNS, values, strict=True)))
 
     def changes(self, most: int = MAX_CHANGES) -> list[dict[str, Any]]:
-        """Return the newest changes of the answer, the oldest of them first."""
+        """Return the newest changes of the stream's answer, oldest first, at most `most`."""
         with self._lock:
             return list(self._changes)[-most:]
 
@@ -327,7 +327,7 @@ class Answers:
             return dict(self.counts)
 
     def to_csv(self) -> str:
-        """Return the changes of the answer as CSV: a header, and a line for each change.
+        """Return the changes of the stream's answer as CSV text: a header, and a line for each change.
 
         A label that a spreadsheet would take for a formula begins with an apostrophe.
         """

@@ -50,7 +50,7 @@ EXAMPLES = "[HOST:]PORT such as 8080, 127.0.0.1:0 or 0.0.0.0:8080"
 
 
 class Dashboard(Observer):
-    """The dashboard of one run: an observer with its own web server.
+    """The web dashboard of one stream: an observer of the run with its own web server.
 
     `address` is the URL to open, with its token.
     """
@@ -58,7 +58,7 @@ class Dashboard(Observer):
     rates = True
 
     def __init__(self, place: str) -> None:
-        """Create the dashboard of a run and its server at `place`, which is [HOST:]PORT.
+        """Create the dashboard of a stream, and its web server at `place`, which is [HOST:]PORT.
 
         Raises PlifError if the server cannot listen there, MissingExtra without the extra.
         """
@@ -81,7 +81,7 @@ class Dashboard(Observer):
         return f"{self._page}?token={self._token}"
 
     def announcement(self) -> str:
-        """Return the line for stderr with the address of the dashboard.
+        """Return the line for stderr that tells the web address of the dashboard.
 
         Only a terminal shows the token. Elsewhere the line names the file with the token, which only this user can
         read; `close` removes the file. Raises PlifError if no folder can hold that file.
@@ -102,7 +102,7 @@ class Dashboard(Observer):
 
     @property
     def warning(self) -> str | None:
-        """A warning if other machines can reach the dashboard, since its token is then sent unencrypted; else None."""
+        """The warning text if other machines can reach the dashboard, since its token is sent unencrypted; else None."""
         if is_loopback(self.host):
             return None
         return (
@@ -131,11 +131,11 @@ class Dashboard(Observer):
         self._server.start()
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
-        """Record when events [N] of a source arrived."""
+        """Record on the dashboard when events [N] of a source arrived."""
         self._boards[source].add_arrival(arrived_s)
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """Pass a frame, x float32 [C, H, W], and its y float32 [classes] to the board of its source."""
+        """Pass a frame, x float32 [C, H, W], and its y float32 [classes] to the dashboard data of its source."""
         self._boards[source].add_step(frame, y, rates)
 
     def on_decision(self, decision: Decision) -> None:
@@ -171,7 +171,7 @@ class Dashboard(Observer):
         return board.message(since, name, self._facts[name] if since <= 0 else None)
 
     def health(self) -> dict[str, object]:
-        """Return the state of the stream, and the event age and lag of its worst source.
+        """Return the health of the dashboard's stream: its state, and the worst event age and lag of its sources.
 
         It also lists the hosts that a UDP source refuses, and nothing about the model.
         """
@@ -189,7 +189,7 @@ class Dashboard(Observer):
         }
 
     def metrics(self) -> str:
-        """Return the text of /metrics (metrics.py)."""
+        """Return the text of the dashboard's /metrics page, in the format of Prometheus."""
         model = self._run.model if self._run is not None else None
         info = {"version": __version__}
         if model is not None:
@@ -197,7 +197,7 @@ class Dashboard(Observer):
         return metrics_text(info, self.state == "running", self._boards)
 
     def export_changes(self, kind: str, source: str | None) -> str:
-        """Return the changes of the answer of one source as text, kind "csv" or "json"."""
+        """Return the changes of the answer of one source as text, in the format `kind`: "csv" or "json"."""
         answers = self._boards[source if source in self._boards else next(iter(self._boards))].answers
         return answers.to_csv() if kind == "csv" else answers.to_json()
 
@@ -214,13 +214,13 @@ class Dashboard(Observer):
         getattr(self._run.controls, action)()
 
     def report_problem(self, text: str) -> None:
-        """Report a problem of the server, one line, as a note of the stream."""
+        """Report a problem of the dashboard's web server, one line, as a note of the stream."""
         if self._run is not None:
             self._run.source.say(f"dashboard: {text}")
 
 
 class StreamDashboard(Dashboard):
-    """The dashboard of `plif stream`, which prints its address when the run opens."""
+    """The dashboard of `plif stream`, which prints its web address when the stream opens."""
 
     def on_open(self, run: Run) -> None:
         if self.warning:
@@ -229,7 +229,7 @@ class StreamDashboard(Dashboard):
 
 
 def _make_board(run: Run, stream: Stream) -> tuple[Board, dict[str, object]]:
-    """Create the board of one stream of a run, and the facts about the stream that do not change."""
+    """Create the dashboard data of one stream, and the unchanging facts (network, source, options) about it."""
     model, source, options = run.model, stream.source, run.options
     card = model.card
     layers = [str(state["layer"]) for state in card["states"]] if model.counts_rates else []

@@ -34,12 +34,12 @@ LOG_PERIOD_S = 60.0
 
 
 def connection_limit(files: int) -> int:
-    """Return the most dashboard connections of a process that may open this number of files."""
+    """Return the most dashboard connections for a process that may open `files` files."""
     return max(4, min(CONNECTIONS, files // 8))
 
 
 def file_limit() -> int:
-    """Return the number of files that this process may open."""
+    """Return the number of files that this process may open at once."""
     if sys.platform == "win32":
         return 8 * CONNECTIONS
     import resource
@@ -49,7 +49,7 @@ def file_limit() -> int:
 
 
 class RateLimitedLog:
-    """A log with a rate limit: the first problem at once, then at most a line a minute with the count."""
+    """A log of connection problems that prints the first at once, then at most a line a minute with their count."""
 
     def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._say, self._clock = say, clock
@@ -65,7 +65,7 @@ class RateLimitedLog:
 
 
 class Connection:
-    """One connection to the dashboard.
+    """One network connection of a browser or program to the dashboard.
 
     is_page: it has shown the token and is an open page, which may stay.
     """
@@ -82,13 +82,13 @@ class Connection:
         return self.connection.fileno() < 0
 
     def abort(self) -> None:
-        """End the connection at once, and discard its unread data."""
+        """End the connection to the dashboard at once, and discard its unread data."""
         if self.transport is not None:
             self.transport.abort()
 
 
 class ConnectionLimiter:
-    """Accepts connections within limits, in the running loop, between open() and close().
+    """A limiter that accepts connections to the dashboard within limits, between open() and close().
 
     Each connection of the socket `listening` gets a protocol of `make_protocol`.
     """
@@ -113,7 +113,7 @@ class ConnectionLimiter:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def close(self) -> None:
-        """Accept no more connections, and end the open ones."""
+        """Accept no more connections to the dashboard, and end the open ones."""
         self._loop.remove_reader(self._fileno)
         if self._ticking is not None:
             self._ticking.cancel()
@@ -121,12 +121,12 @@ class ConnectionLimiter:
             connection.abort()
 
     def mark_page(self, peer: object) -> None:
-        """Mark the connection from this address as an open page, which may stay."""
+        """Mark the dashboard connection from this address as an open page, which may stay open."""
         for connection in self._connections:
             connection.is_page |= connection.peer == peer
 
     def unmark_page(self, peer: object) -> None:
-        """Mark the connection from this address as no longer an open page; it ends within REQUEST_S."""
+        """Unmark the dashboard connection from this address as an open page; it then ends within REQUEST_S."""
         for connection in self._connections:
             if connection.peer == peer:
                 connection.is_page, connection.deadline_s = False, time.monotonic() + REQUEST_S
@@ -158,7 +158,7 @@ class ConnectionLimiter:
             connection.transport = transport
 
     def _make_room(self) -> bool:
-        """Make room for one more connection, and return whether there is room now."""
+        """Make room for one more dashboard connection, if need be by ending an old one; return whether there is room."""
         self._connections = [connection for connection in self._connections if not connection.is_closed]
         if len(self._connections) < self.limit:
             return True
@@ -191,6 +191,6 @@ class ConnectionLimiter:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
 
     def _log_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-        """Log an exception of the event loop; asyncio would print a traceback for each connection."""
+        """Log an exception of the dashboard's event loop in one line; asyncio itself would print a traceback for each."""
         error = context.get("exception")
         self._log.add(f"{context.get('message')}" + (f" ({type(error).__name__}: {error})" if error else ""))

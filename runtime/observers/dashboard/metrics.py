@@ -104,7 +104,7 @@ def histogram_samples(name: str, source: str, times: Latencies) -> list[tuple[st
 
 
 def format_sample(name: str, **labels: str) -> str:
-    """Return the Prometheus sample name{label="value",...}, with special characters of values escaped."""
+    """Format one line (sample) of Prometheus metrics, name{label="value",...}, with special characters escaped."""
     escaped = (
         (key, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for key, value in labels.items()
     )

@@ -57,7 +57,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Content(Protocol):
-    """The interface between the web server and the Dashboard: data to show, and commands."""
+    """The interface that the web server needs of a dashboard: data to show, and commands to the stream."""
 
     def message(self, since: int, source: str | None) -> bytes: ...
 
@@ -75,7 +75,7 @@ class Content(Protocol):
 
 
 class Server:
-    """The web server of a dashboard: the constructor listens or raises PlifError; it answers from `start` to `stop`."""
+    """The web server of a dashboard: the constructor listens or raises PlifError; `start` begins to answer."""
 
     def __init__(self, content: Content, access: Access, host: str, port: int) -> None:
         self._content, self._access = content, access
@@ -125,7 +125,7 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Send the last message to every page, and stop the server within a second."""
+        """Send the last message to every open dashboard page, and stop the web server within a second."""
         loop = self._loop
         if loop is not None and loop.is_running():
             future = asyncio.run_coroutine_threadsafe(self._send_last(), loop)
@@ -153,7 +153,7 @@ class Server:
     # --- pages ------------------------------------------------------------------------------------------------------
 
     def _is_same_origin(self, request: HTTPConnection) -> bool:
-        """Return whether a request does not come from another web page."""
+        """Return whether a request to the dashboard comes from its own page or a program, not from another web page."""
         return self._access.is_own_origin(*(request.headers.get(name) for name in ("origin", "host", "sec-fetch-site")))
 
     async def _get_page(self, request: Request) -> Response:
@@ -166,7 +166,7 @@ class Server:
         return JSONResponse(health, 200 if health["alive"] else 503)
 
     def _require_token(self, answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """Wrap a request handler so that it answers only requests with the token."""
+        """Wrap a request handler of the dashboard so that it answers only requests with the token."""
 
         async def get(request: Request) -> Response:
             return answer(request) if self._access.is_valid_token(_bearer(request)) else _error_response(*NO_TOKEN)
@@ -231,7 +231,7 @@ class Server:
 
 
 class _OpenPage:
-    """One open dashboard page: the last point that it has, the source that it shows, and a send lock."""
+    """One dashboard page that is open in a browser: the last curve point it has, the source it shows, a send lock."""
 
     def __init__(self, socket: WebSocket) -> None:
         self.socket = socket
@@ -240,7 +240,7 @@ class _OpenPage:
         self._sending = asyncio.Lock()
 
     async def wait_for_request(self) -> bool:
-        """Wait for the page's next request; return False if the page was closed or sent something invalid."""
+        """Wait for the next request of a dashboard page; return False if it was closed or sent something invalid."""
         try:
             question = json.loads(await asyncio.wait_for(self.socket.receive_text(), PATIENCE_S))
             self.since = int(question["since"])
@@ -258,7 +258,7 @@ class _OpenPage:
 
 
 class _Page:
-    """One HTML file with its style and script inside, and a policy that allows only these two."""
+    """One HTML page with its style and script inside, and a content security policy that allows only these two."""
 
     def __init__(self, html: str, style: str, script: str | None = None) -> None:
         html = html.replace("/*STYLE*/", style)
@@ -273,7 +273,7 @@ class _Page:
         )
 
     def response(self, status: int, host: str) -> Response:
-        """Return the HTML response with its content security policy, for a checked Host header."""
+        """Return the HTTP response with this HTML page and its content security policy, for a checked Host header."""
         # older browsers do not count ws:// of the same host as 'self'
         policy = f"{self._policy}; connect-src 'self' ws://{host} wss://{host}"
         return HTMLResponse(self._html, status, {"Content-Security-Policy": policy})

@@ -20,7 +20,7 @@ SLOWER, CALLS = 3.0, 500
 
 
 class SlowEngineDetector(Observer):
-    """An observer that deletes the measurement of an engine if its steps become slow.
+    """An observer that deletes the stored speed measurement of an engine if its steps become slow.
 
     It does so when the slow steps outnumber the others by CALLS. A slow step takes over SLOWER times as long as
     measured for `choice`.
@@ -30,7 +30,7 @@ class SlowEngineDetector(Observer):
         self._choice, self._limit_ms, self._slow = choice, math.inf, 0
 
     def on_start(self, run: Run) -> None:
-        """Set the time limit of a step from the measurement of the chosen engine.
+        """Set the time limit of a step, from the speed measurement by which the stream's engine was chosen.
 
         The measurement ran as many rows as the card says, mostly one; here all rows may have a frame at once.
         """
@@ -51,6 +51,6 @@ class SlowEngineDetector(Observer):
 
 
 def hear(model: OpenModel) -> list[Observer]:
-    """Return an observer that detects a slow engine, if the engine of the run was chosen by measurement."""
+    """Return an observer that detects a slow engine, if the stream's engine was chosen by a speed measurement."""
     choice = model.engine_choice
     return [] if choice is None or choice.engine not in choice.measured_ms else [SlowEngineDetector(choice)]

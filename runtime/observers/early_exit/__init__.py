@@ -25,7 +25,7 @@ OFF = "off"
 
 
 class ExitOptions(OptionRecord):
-    """The option that sets the margin of an early exit."""
+    """The command-line option that sets the margin of an early exit."""
 
     exit_margin: str | float | None = option(
         "End a sample where its answer leads by this share of all votes; or off. The card's.",
@@ -35,7 +35,7 @@ class ExitOptions(OptionRecord):
 
 
 def hear(model: OpenModel, exit_margin: str | float | None) -> list[EarlyExit]:
-    """Return the early exit of an evaluation or stream, if a margin is set by option or card.
+    """Return the early-exit rule of an evaluation or stream, if the option or the artifact's card sets a margin.
 
     Raises PlifError for an invalid margin, and if the samples of a batch cannot end one by one.
     """
@@ -48,18 +48,18 @@ def hear(model: OpenModel, exit_margin: str | float | None) -> list[EarlyExit]:
 
 @dataclass(frozen=True)
 class EarlyExit:
-    """An early exit with a fixed margin, a share (0..1) of all votes."""
+    """An early-exit rule: a sample ends once its answer leads by a fixed margin, a share (0..1) of all votes."""
 
     margin: float
 
     def is_enough(self, evidence: np.ndarray, model: OpenModel) -> np.ndarray:
-        """Return whether each sample may end: votes float64 [samples, classes] -> bool [samples]."""
+        """Return whether each sample may exit early: votes float64 [samples, classes] -> bool [samples]."""
         can_end: np.ndarray = compute_leads(evidence) >= exit_lead(self.margin, model.voters, model.T)
         return can_end
 
 
 def _resolve_margin(text: str | float | None, model: OpenModel) -> float | None:
-    """Return the early-exit margin of `--exit-margin` (a number, or "off"), or the card's if it is None."""
+    """Return the early-exit margin that `--exit-margin` sets (None for "off"), else that in the artifact's card."""
     if text is None:
         return get_exit_margin(model.card)
     if text == OFF:
@@ -71,7 +71,7 @@ def _resolve_margin(text: str | float | None, model: OpenModel) -> float | None:
 
 
 def check_exits(model: OpenModel) -> None:
-    """Refuse an artifact that cannot end the samples of a batch one by one."""
+    """Refuse an early exit for an artifact that cannot end the samples of a batch one by one."""
     if model.unrolled or model.card.get("batch"):
         form = f"unrolled over T={model.T}" if model.unrolled else f"exported for exactly {model.card['batch']} streams"
         raise PlifError(f"{model.path}: is {form}, so no sample can end before the others; exit early in the step form")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def hear(bars: JudgeOptions, command: str | None, shown: bool) -> list[JudgementHook]:
-    """Return a function that writes the report of an evaluation into its folder, if there is one."""
+    """Return a function that writes the report of an evaluation into its output folder, if the user named one."""
     return [] if bars.out is None else [partial(_write, bars.out, command, shown)]
 
 

@@ -42,7 +42,7 @@ SATURATED = 0.95
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """The activity of one layer of neurons on a data set.
+    """The spiking activity of one layer of neurons on a data set: firing rates, dead and saturated neurons.
 
     shape, rate        of the layer; the mean over neurons, steps and samples
     channels           the rate of each channel (of each neuron in a layer without maps), float64 [C]
@@ -74,21 +74,21 @@ class Activity:
 
     @property
     def synops(self) -> float:
-        """The effective synaptic operations per sample, MACs and ACs together."""
+        """The synaptic operations with nonzero operands (MACs and ACs together) per sample of a network."""
         return sum(ops.effective for ops in self.operations)
 
     @property
     def nanojoules(self) -> float:
-        """An estimate of the arithmetic energy per sample, in nanojoules."""
+        """An estimate of the network's arithmetic energy per sample, in nanojoules."""
         return sum(ops.picojoules for ops in self.operations) / 1e3
 
     @property
     def dense_nanojoules(self) -> float:
-        """An estimate of the arithmetic energy per sample in nanojoules, if no value were zero."""
+        """An estimate of the network's arithmetic energy per sample in nanojoules, if no value were zero."""
         return sum(ops.dense_picojoules for ops in self.operations) / 1e3
 
     def to_dict(self) -> dict[str, object]:
-        """Return the activity as in activity.json; energies are estimates in nanojoules per sample."""
+        """Return the network's spiking activity as the content of activity.json; energies are estimates per sample."""
         macs, acs = (sum(ops.effective for ops in self.operations if ops.kind == kind) for kind in ("MAC", "AC"))
         return {
             "samples": self.samples,
@@ -119,7 +119,7 @@ def measure_activity(
     threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Activity:
-    """Measure the activity of an ONNX artifact in the step form over samples, each from reset.
+    """Measure the spiking activity of a one-step ONNX artifact over samples, each from the reset state.
 
     samples  float32 [T, C, H, W] of each recording, or still images [C, H, W]
 
@@ -147,7 +147,7 @@ def measure_activity(
 
 
 def count_synops(path: str | Path, card: Card, samples: Iterable[np.ndarray]) -> float | None:
-    """Return the effective synaptic operations per sample of an artifact, or None if they cannot be measured.
+    """Count an artifact's synaptic operations with nonzero operands per sample; return None if it cannot be done.
 
     samples are float32 [T, C, H, W] or [C, H, W].
     """
@@ -159,7 +159,7 @@ def count_synops(path: str | Path, card: Card, samples: Iterable[np.ndarray]) ->
 
 
 def record_layer_spikes(path: str | Path, layer: str, samples: np.ndarray) -> np.ndarray:
-    """Return the spikes bool [T, N, ...] of one layer of an ONNX artifact in the step form.
+    """Return the spikes, bool [T, N, ...], of one layer of a one-step ONNX artifact for N samples.
 
     samples  float32 [N, T, C, H, W], each from reset, or still images [N, C, H, W]
 
@@ -178,7 +178,7 @@ def record_layer_spikes(path: str | Path, layer: str, samples: np.ndarray) -> np
 
 
 def unsupported_reason(path: Path, card: Card) -> str | None:
-    """Return the reason why the activity of an artifact cannot be measured, or None if it can."""
+    """Return the reason why the spiking activity of an artifact cannot be measured, or None if it can."""
     if detect_kind(path).name != "onnx":
         return "is no ONNX artifact, in which neurons can be watched one by one; export it to .onnx"
     if card["form"] != "step":
@@ -187,7 +187,7 @@ def unsupported_reason(path: Path, card: Card) -> str | None:
 
 
 def _layer_activity(layer: str, fired: np.ndarray, silent: np.ndarray, steps: int) -> LayerActivity:
-    """Return the activity of a layer from spike counts per neuron.
+    """Return the activity of a layer of neurons, computed from its spike counts per neuron.
 
     fired, silent  int64 [...] of the layer's shape: the steps with a spike of each neuron, and those without input
     """
@@ -206,7 +206,7 @@ def _layer_activity(layer: str, fired: np.ndarray, silent: np.ndarray, steps: in
 
 
 class _ProbedModel:
-    """An artifact with additional outputs for spikes and layer inputs, and the counts of these outputs so far.
+    """An ONNX artifact with extra outputs for spikes and layer inputs, and the counts over these outputs so far.
 
     fired    {layer: int64 [...] of its shape, the spikes of each neuron}
     arrived  {synaptic node: int64 [...] of its input's shape, the steps in which each element was not zero}
@@ -242,9 +242,10 @@ class _ProbedModel:
     def run(
         self, frames: Iterable[np.ndarray], on_spikes: Callable[[str, np.ndarray], object] = lambda layer, fired: None
     ) -> None:
-        """Step through frames float32 [C, H, W] from reset; in a fixed batch all rows get the same frame.
+        """Run the artifact over the frames float32 [C, H, W] of one sample from reset, and count its spikes.
 
-        `on_spikes` is called with each layer and its spikes, bool [...] of its shape, in each step.
+        In a fixed batch all rows get the same frame. `on_spikes` is called with each layer and its spikes, bool [...]
+        of its shape, in each step.
         """
         states = {
             state["input"]: np.full((self.rows, *state["shape"]), state["initial"], np.float32)
@@ -267,7 +268,7 @@ class _ProbedModel:
 
 
 def _tensor_name(name: str, nodes: dict[str, NodeRecord]) -> str:
-    """Return the ONNX tensor name of a graph value: of a node, or of the graph's input."""
+    """Return the ONNX tensor name of a value in the card's graph: of a node, or of the graph's input."""
     node = nodes.get(name)
     if node is not None and node["op"] == "Neuron":
         return spikes_name(node["attrs"]["layer"])
@@ -278,7 +279,7 @@ def _tensor_name(name: str, nodes: dict[str, NodeRecord]) -> str:
 
 
 def _add_outputs(model: bytes, taps: Mapping[str, str]) -> bytes:
-    """Return an ONNX model with an additional output for each of `taps`, {output name: tensor name}."""
+    """Return an ONNX model with an additional output for each tensor in `taps`, {output name: tensor name}."""
     graph = b""
     for output, tensor in taps.items():
         graph += encode_node("Identity", [tensor], output)

@@ -21,7 +21,7 @@ MAX_NAME = 28  # characters of a name in a chart
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a chart: its points (x, y), and the (low, high) of each point's interval if known."""
+    """One line in a line chart: its points (x, y), and optionally the (low, high) interval of each point."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class LineChart:
-    """A line chart of shares (0..1) over numbers: axis names and lines.
+    """The data of a line chart of shares (0..1) over numbers: title, axis names and lines.
 
     low: the start of the y axis; None starts below the smallest value.
     """
@@ -140,7 +140,7 @@ def draw_confusion(title: str, counts: Sequence[Sequence[int]], names: Sequence[
 
 
 def draw_strips(title: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """Draw a strip chart as SVG: a strip per row, a column per value (0..1), sorted, darker is higher.
+    """Draw a strip chart as SVG: a strip per layer or other row, a cell per value (0..1), sorted, darker is higher.
 
     The shades are relative to the highest value of each row.
     """
@@ -167,7 +167,7 @@ def draw_strips(title: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:
 
 
 class _Axis:
-    """A linear axis from values to pixel positions, with ticks at round numbers."""
+    """A linear chart axis, which maps values to pixel positions and has ticks at round numbers."""
 
     def __init__(
         self, low: float, high: float, start: float, end: float, most: float | None = None, ticks: bool = True
@@ -187,7 +187,7 @@ class _Axis:
 
 
 def choose_ticks(low: float, high: float) -> list[float]:
-    """Return round tick values from low to high (both above 0) of a logarithmic axis, at least three if possible."""
+    """Choose round tick values from low to high (both above 0) of a logarithmic axis, at least three if possible."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((10,), (10, 20, 50), range(10, 100, 10), range(10, 100, 5), range(10, 100)):
         ticks = [float(f"{digit}e{power - 1}") for power in powers for digit in digits]

@@ -24,7 +24,7 @@ SCORE_BINS = 10
 
 
 def accuracy_by_steps(traces: Sequence[Trace]) -> list[Row]:
-    """Return the accuracy of the answers after each number of steps.
+    """Return the accuracy of a network's answers after each number of time-steps.
 
     A sample with fewer steps keeps its last answer.
     """
@@ -36,7 +36,7 @@ def accuracy_by_steps(traces: Sequence[Trace]) -> list[Row]:
 
 
 def accuracy_by_events(traces: Sequence[Trace]) -> list[Row]:
-    """Return the accuracy after each number of events of a sample: that of the last complete frame.
+    """Return the accuracy after each number of events of a sample, by the answer at the last frame complete by then.
 
     Before the first frame there is no answer, which counts as wrong. Empty for still images.
     """
@@ -54,7 +54,7 @@ def accuracy_by_events(traces: Sequence[Trace]) -> list[Row]:
 
 
 def reliability_bins(predictions: Iterable[Prediction]) -> tuple[list[Row], float | None]:
-    """Return (bins, ECE) of predictions: the accuracy of the answers with each score.
+    """Group predictions into bins by score; return each bin's accuracy, and the expected calibration error (ECE).
 
     ECE is None if the scores are no shares (0..1).
 
@@ -89,7 +89,7 @@ def reliability_bins(predictions: Iterable[Prediction]) -> tuple[list[Row], floa
 
 
 def exit_curve(traces: Sequence[Trace], voters: int, T: int) -> list[Row]:
-    """Return the accuracy and the saved steps of an early exit at each margin, smallest margin first.
+    """Return the accuracy and the mean steps of an early exit at each margin, smallest margin first.
 
     The rule is that of runtime/native/rules/decisions/decide.c.
 
@@ -110,13 +110,13 @@ def exit_curve(traces: Sequence[Trace], voters: int, T: int) -> list[Row]:
 
 
 def first_step(lead: np.ndarray, enough: float) -> int:
-    """Return the first step with lead >= enough, or the last step if there is none; lead is float64 [T]."""
+    """Return the first step at which the lead of the answer, float64 [T], is at least `enough`, else the last step."""
     reached = np.flatnonzero(lead >= enough)
     return int(reached[0]) if len(reached) else len(lead) - 1
 
 
 def choose_margins(lead: Sequence[np.ndarray], voters: int, T: int) -> list[float]:
-    """Return early-exit margins that differ in their effect, ascending, at most MAX_MARGINS.
+    """Choose early-exit margins that differ in their effect, ascending, at most MAX_MARGINS.
 
     They are the leads [T] that occur, or quantiles of these.
     """

@@ -10,7 +10,7 @@ from runtime.observers.evaluation_report.report import EvaluationReport
 
 
 def make_line_charts(report: EvaluationReport) -> dict[str, LineChart]:
-    """Return {name: line chart} of a report, for curves with data.
+    """Make the line charts of an evaluation report, {name: chart}, for the curves that have data.
 
     A stress with levels has the name "stress-KIND".
     """

@@ -27,7 +27,7 @@ REPORT_JSON, REPORT_HTML = "report.json", "report.html"
 
 
 def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
-    """Write the files of a report, and return confusion.png, report.html, report.json and README.md.
+    """Write the files of an evaluation report; return the paths of four of them, such as report.html.
 
     It also writes a CSV file for each figure, and removes those of an older report.
     """
@@ -38,7 +38,7 @@ def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
         "ece": report.ece,
         "traced": report.traced,
         "left_out": report.left_out,
-        "figures": report.figures,
+        "figures": report.csv_tables,
     }
     if report.activity is not None:
         content["activity"] = report.activity.to_dict()
@@ -53,7 +53,7 @@ def write_report(report: EvaluationReport, folder: Path) -> list[Path]:
         drawn.write_bytes(encode_png(draw_confusion_image(np.array(evaluation.confusion), evaluation.classes, title)))
         for part, text in zip(parts, texts.values(), strict=True):
             part.write_text(text, encoding="utf-8", errors="replace")
-    tables = {figures / f"{name}.csv": rows for name, rows in report.figures.items()}
+    tables = {figures / f"{name}.csv": rows for name, rows in report.csv_tables.items()}
     with atomic_write(*tables) as parts:
         for part, rows in zip(parts, tables.values(), strict=True):
             with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
@@ -133,7 +133,7 @@ def _hub_result(report: EvaluationReport, task: str) -> dict[str, object]:
 
 
 def _to_yaml(header: dict[str, object]) -> str:
-    """Format a header as YAML, one key per line.
+    """Format the header of a model card (README.md) as YAML, one key per line.
 
     JSON is valid YAML, and untrusted text cannot leave its quotes.
     """

@@ -42,7 +42,7 @@ MAX_CHANGED = 40  # decisions that differ from --against, on the page
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer: the prediction, and its input float32 [C, H, W], the sum of its frames."""
+    """A wrong answer of the network: the prediction, and its input float32 [C, H, W] as the sum of its frames."""
 
     prediction: Prediction
     picture: np.ndarray
@@ -50,7 +50,7 @@ class Mistake:
 
 @dataclass
 class EvaluationReport:
-    """The data of an evaluation report; a part that is None or empty has no section.
+    """The data of an evaluation report; each section that has no data, None or empty, is left out.
 
     The report is meant to be shared, so its paths have no folders.
 
@@ -79,8 +79,8 @@ class EvaluationReport:
     left_out: list[str] = field(default_factory=list)
 
     @property
-    def figures(self) -> dict[str, list[Row]]:
-        """The rows of each CSV file of the report, {name: rows}."""
+    def csv_tables(self) -> dict[str, list[Row]]:
+        """The rows of each CSV file that belongs to the evaluation report, {name: rows}."""
         tables = {
             "accuracy-by-steps": self.by_steps,
             "accuracy-by-events": self.by_events,
@@ -111,7 +111,7 @@ def make_report(
     stress: list[Row] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationReport:
-    """Create the report of an evaluation from the predictions in `folder`."""
+    """Create the report of an evaluation from the predictions that it wrote into `folder`."""
     dataset = DatasetSplit(evaluation.data, evaluation.split).open(model)
     report = EvaluationReport(*_remove_local_paths(evaluation, model.card, command), stress=stress or [])
     _add_predictions(report, dataset, folder)
@@ -134,7 +134,7 @@ def make_report(
 
 
 def _remove_local_paths(evaluation: Evaluation, card: Card, command: str | None) -> tuple[Evaluation, Card, str | None]:
-    """Return the evaluation, card and command without the folders of this machine."""
+    """Return the evaluation, its artifact's card and the command with the folders of this machine's paths removed."""
     artifact, against = evaluation.artifact.copy(), evaluation.against and evaluation.against.copy()
     for named in (artifact, against):
         if named and "path" in named:
@@ -147,7 +147,7 @@ def _remove_local_paths(evaluation: Evaluation, card: Card, command: str | None)
 
 
 def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -> None:
-    """Add the times, worst mistakes, calibration and changed decisions of all predictions to a report.
+    """Add the times, worst mistakes, calibration and changed decisions to a report, from all its predictions.
 
     Each is one pass over the file.
     """
@@ -184,7 +184,7 @@ def _add_predictions(report: EvaluationReport, dataset: Dataset, folder: Path) -
 
 
 def _read_times(path: Path) -> tuple[list[float], list[int]]:
-    """Return a histogram of the milliseconds in timing.csv, empty if there is no such file."""
+    """Read timing.csv of an evaluation into a histogram of milliseconds, empty if there is no such file."""
     if not path.is_file():
         return [], []
     latencies = Latencies()
@@ -209,7 +209,7 @@ def _bins(edges: list[float], counts: list[int]) -> Iterator[tuple[float, float,
 
 
 def remove_folders(text: str) -> str:
-    """Remove the folders from absolute paths in a command, path or data set, so that it can be shared.
+    """Remove the folders from absolute paths in a text (command, path or data set), so that it can be shared.
 
     The folders would name the user: "plif info /home/ann/m.onnx" -> "plif info m.onnx", "nmnist:/data/x" ->
     "nmnist:x".

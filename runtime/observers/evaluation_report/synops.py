@@ -41,7 +41,7 @@ ENERGY_SOURCE = (
 
 @dataclass(frozen=True)
 class LayerOps:
-    """The synaptic operations of one layer per sample, the mean over the measured samples.
+    """The synaptic operations of one layer per sample, as the mean over the measured samples.
 
     kind       "AC" or "MAC"
     effective  operations with non-zero operands;  dense: all operations if no value were zero
@@ -59,12 +59,12 @@ class LayerOps:
 
 
 def synaptic_nodes(card: Card) -> list[NodeRecord]:
-    """Return the graph nodes with synapses (Conv, Linear, ConvTranspose), in network order."""
+    """Return the nodes with synapses (Conv, Linear, ConvTranspose) of an artifact's graph, in network order."""
     return [node for node in card["graph"]["nodes"] if node["op"] in SYNAPTIC]
 
 
 def uncounted_nodes(card: Card) -> list[str]:
-    """Return the names of nodes that multiply but are no synapses by the definition (MatMul)."""
+    """Return the names of graph nodes that multiply but do not count as synapses (MatMul)."""
     return [node["name"] for node in card["graph"]["nodes"] if node["op"] == "MatMul"]
 
 
@@ -78,7 +78,7 @@ def node_input_shape(card: Card, node: NodeRecord) -> tuple[int, ...]:
 def count_layer_ops(
     card: Card, path: Path, arrived: Mapping[str, np.ndarray], binary: Mapping[str, bool], samples: int, steps: int
 ) -> list[LayerOps]:
-    """Return the operations of each synaptic layer of an ONNX artifact, per sample.
+    """Count the synaptic operations of each layer with weights of an ONNX artifact, per sample.
 
     arrived  {node: int64 [...] of its input's shape, the steps in which each element was not zero}, over all samples
     binary   {node: whether all inputs were -1, 0 or 1}
@@ -103,7 +103,7 @@ def count_layer_ops(
 
 
 def count_fan_out(node: NodeRecord, shape: tuple[int, ...], mask: np.ndarray) -> np.ndarray:
-    """Return the fan-out int64 of `shape`: the products of each element of a layer's input, without padding.
+    """Return the number of products in which each element of a layer's input takes part, int64 of `shape`.
 
     mask  bool, of the weight's shape: the weights that count
     """
@@ -141,7 +141,7 @@ def _weight_tensors(node: NodeRecord) -> list[str]:
 
 
 def _select_weight(node: NodeRecord, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the weight [O, I, ...] of a node: float32 or float16, or int8 in a quantised layer."""
+    """Return the weight [O, I, ...] of a graph node with synapses: float32 or float16, or int8 in a quantised layer."""
     name, zero_points = _weight_tensors(node)
     weight: np.ndarray = weights[name]
     if weight.dtype == np.uint8:

@@ -28,7 +28,7 @@ def trace_samples(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Trace]:
-    """Run samples of a data set with all their steps, and return their traces.
+    """Run samples of a data set with all their time-steps, and return the votes after each step (their traces).
 
     Unreadable samples are left out, as in the evaluation.
     """
@@ -47,7 +47,7 @@ def trace_samples(
 def _read_batches(
     dataset: Dataset | EventSet, samples: Sequence[int], size: int
 ) -> Iterator[list[tuple[int, np.ndarray]]]:
-    """Yield batches of (number, x) of the readable samples, with the next batch read in the background."""
+    """Yield batches of (sample number, x) of the readable samples, while the next batch is read in the background."""
 
     def read_group(first: int) -> list[tuple[int, np.ndarray]]:
         readable = []

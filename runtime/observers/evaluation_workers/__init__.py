@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def hear(loop: EvaluationLoop, **options: Any) -> Iterator[Outcome]:
-    """Run the loop of an evaluation with workers, and yield the outcome of each shard."""
+    """Run an evaluation with worker threads, processes or machines; yield the outcome of each shard of samples."""
     from runtime.observers.evaluation_workers.run import run_shards
 
     return run_shards(loop, WorkerOptions(**options))
 
 
 def find_resumed_engine(keep: Path | None, **options: Any) -> str | None:
-    """Return the engine of the evaluation that --resume continues, or None if there is none."""
+    """Return the engine of the interrupted evaluation that --resume continues, or None if there is none."""
     from runtime.observers.evaluation_workers.shards import read_plan
 
     plan = read_plan(keep) if keep is not None and WorkerOptions(**options).resume else None

@@ -33,7 +33,7 @@ GUESS_MARGIN = 0.20  # estimated times must win by this share, more than measure
 
 @dataclass(frozen=True)
 class BatchChoice:
-    """The batch size and the parallelism of an evaluation.
+    """The chosen batch size, number of worker processes and number of parallel batches (lanes) of an evaluation.
 
     batch    samples at once
     workers  processes; 1 is this one
@@ -50,7 +50,7 @@ class BatchChoice:
 def choose_batch(
     model: Model, dataset: Dataset, count: int, batch: int | None = None, workers: int | None = None
 ) -> BatchChoice:
-    """Choose the batch size, workers and lanes of an evaluation that the user has not set.
+    """Choose the batch size, worker processes and parallel batches (lanes) of an evaluation where the user has not.
 
     Raises PlifError if the model does not fit the frames of the set.
     """
@@ -71,7 +71,7 @@ def choose_batch(
     session, run_s, ends = cache(partial(open_session, model)), np.inf, np.inf
 
     def run(size: int) -> tuple[float] | None:
-        """Measure the seconds of a sample of mean length in a batch of this size.
+        """Measure the seconds for a sample of mean length, in a batch of `size` samples.
 
         Returns None without time or samples for it.
         """
@@ -124,12 +124,12 @@ def _choose_workers(model: Model, count: int, lanes: int, seconds: float, locked
 
 
 def _find_tuner() -> Part | None:
-    """Return the part that chooses the fastest of alternatives, or None; without it nothing is measured."""
+    """Return the plug-in part that measures which alternative is fastest, or None if it is not installed."""
     return next(iter(find_observers("choice", "engines")), None)
 
 
 def _first_samples(dataset: Dataset, count: int, until: float = np.inf) -> list[np.ndarray]:
-    """Return the first readable samples of a data set, at most `count`.
+    """Read the first readable samples of a data set, at most `count`.
 
     The evaluation reports unreadable samples later.
     """
@@ -146,5 +146,5 @@ def _first_samples(dataset: Dataset, count: int, until: float = np.inf) -> list[
 
 
 def _reads_without_lock(dataset: Dataset | EventSet) -> bool:
-    """Return whether native code alone reads the first sample, without Python's lock."""
+    """Return whether native code alone reads samples of a data set, without Python's global lock."""
     return isinstance(dataset, EventSet) and dataset.read_frames_native(0) is not None

@@ -7,7 +7,7 @@ from runtime.core.observers import ExtensibleOptions
 
 
 class WorkerOptions(ExtensibleOptions, by="elsewhere"):
-    """The options of evaluation workers; none of them changes an answer."""
+    """The command-line options of evaluation workers; none of them changes an answer."""
 
     workers: int | None = option(
         "Processes, each with its own engine and reader; one a core, where that pays, if not given.",

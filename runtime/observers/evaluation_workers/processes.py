@@ -24,7 +24,7 @@ PATIENCE_S = 5.0
 
 @dataclass
 class _Process:
-    """One worker process: its process, our end of its pipe, and its current shard."""
+    """One worker process of an evaluation: its process, our end of its pipe, and its current shard of samples."""
 
     process: BaseProcess
     pipe: Connection
@@ -32,7 +32,7 @@ class _Process:
 
 
 def run_in_processes(job: Job, shards: Iterable[int], workers: int, on_tally: OnTally) -> Iterator[int]:
-    """Evaluate shards in worker processes, and yield the number of each finished shard.
+    """Evaluate shards (groups of samples) in worker processes, and yield the number of each finished shard.
 
     The processes end with the generator. Raises PlifError if a worker does, and if one shard has ended
     worker.MAX_DEATHS workers.
@@ -77,7 +77,7 @@ def _assign_shard(worker: _Process, waiting: deque[int]) -> None:
 
 
 def _replace_worker(worker: _Process, job: Job, waiting: deque[int], deaths: Counter[int]) -> None:
-    """Start another worker process in the place of one that died, with the same shard."""
+    """Start another worker process in the place of one that died, and give it the same shard of samples."""
     worker.process.join(PATIENCE_S)
     worker.pipe.close()
     assert worker.shard is not None
@@ -94,7 +94,7 @@ def _start_process(job: Job) -> _Process:
 
 
 def _serve(pipe: Connection, job: Job, parent: int) -> None:
-    """Run the child process of a worker: receive shard numbers, send a Tally per batch and each finished number."""
+    """Run the child process of a worker: receive shard numbers; send a tally after each batch, and finished shards."""
     with suppress(EOFError, OSError):  # the parent is gone
         try:
             worker = Worker(job)

@@ -23,7 +23,7 @@ RemoteRunner = Callable[[Job, Sequence[int], int | None, OnTally, Callable[[int]
 
 
 def run_shards(loop: EvaluationLoop, options: WorkerOptions) -> Iterator[Outcome]:
-    """Evaluate all shards, then yield the outcome of each shard in order.
+    """Evaluate all shards (groups of samples) of an evaluation, then yield the outcome of each shard in order.
 
     Raises PlifError if the plan in `keep` differs.
     """
@@ -54,7 +54,7 @@ def run_shards(loop: EvaluationLoop, options: WorkerOptions) -> Iterator[Outcome
 
 
 def _make_shards(loop: EvaluationLoop, options: WorkerOptions, folder: Path) -> Shards:
-    """Create the shards of an evaluation: choose batch and workers, and make the plan.
+    """Choose the batch size and workers of an evaluation, and plan its shards (groups of samples).
 
     The loop gets the chosen numbers. A resumed run does not measure again.
     """
@@ -86,7 +86,7 @@ def _count_finished(loop: EvaluationLoop, shards: Shards, missing: list[int]) ->
 def _run_missing(
     loop: EvaluationLoop, shards: Shards, missing: list[int], options: WorkerOptions, runners: Sequence[RemoteRunner]
 ) -> Generator[int, None, None]:
-    """Evaluate the missing shards here, in processes, or on other machines; yield each finished shard."""
+    """Evaluate the missing shards (groups of samples) here, in processes or on other machines; yield their numbers."""
     several = loop.workers > 1 or bool(runners)
     loop.lanes = 1 if several else loop.lanes
     job = Job(

@@ -32,7 +32,7 @@ MAX_SHARDS = 4096  # of a large set, so that a folder of them can be listed
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """The facts that determine the predictions, and the division into shards.
+    """The plan of an evaluation: the facts that determine its predictions, and its division into shards of samples.
 
     Two runs with equal plans give the same bytes.
 
@@ -59,21 +59,21 @@ class ShardPlan:
 
     @property
     def count(self) -> int:
-        """The number of shards."""
+        """The number of shards into which an evaluation's samples are divided."""
         return -(-self.samples // self.shard)
 
     def sample_range(self, k: int) -> range:
-        """Return the sample numbers of shard k."""
+        """Return the numbers of the samples in shard k of an evaluation."""
         return range(k * self.shard, min((k + 1) * self.shard, self.samples))
 
 
 def choose_shard_size(samples: int, batch: int) -> int:
-    """Return the samples per shard: the least multiple of the batch with neither too small nor too many shards."""
+    """Choose the samples per shard of an evaluation: a multiple of the batch, with a moderate number of shards."""
     return batch * -(-max(MIN_SAMPLES, -(-samples // MAX_SHARDS)) // batch)
 
 
 class Shards:
-    """The folder with the shard files of a plan."""
+    """The folder with the results of an evaluation, one file for each shard (group of samples)."""
 
     def __init__(self, folder: Path, plan: ShardPlan) -> None:
         self.folder, self.plan = folder, plan
@@ -82,7 +82,7 @@ class Shards:
         return self.folder / f"{k:06d}.jsonl"
 
     def begin(self, resume: bool) -> list[int]:
-        """Write the plan into its folder if it is new, and return the shards to evaluate.
+        """Write the evaluation's plan into its shard folder if it is new; return the shards that are not evaluated yet.
 
         Raises PlifError if resume is set and the folder holds another plan, and if it is not set and the folder holds
         an unfinished one.
@@ -111,14 +111,14 @@ class Shards:
         return list(range(self.plan.count))
 
     def remove_empty_plan(self) -> None:
-        """Remove the plan if no shard is finished, since there is nothing to resume."""
+        """Remove the evaluation's plan from its folder if no shard is finished, since there is nothing to resume."""
         if not any(self.path(k).is_file() for k in range(self.plan.count)):
             (self.folder / PLAN).unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
 
     def write(self, k: int, outcome: Outcome) -> None:
-        """Write the outcome of shard k to its file, completely or not at all."""
+        """Write the outcome of an evaluation's shard k to its file, completely or not at all."""
         head = {
             "first": self.plan.sample_range(k).start,
             "count": len(outcome.predictions),
@@ -141,7 +141,7 @@ class Shards:
                 file.write(json.dumps(list(vars(entry).values())) + "\n")
 
     def read(self, k: int) -> Outcome:
-        """Read the outcome of shard k.
+        """Read the outcome of an evaluation's shard k from its file.
 
         Raises PlifError if its file is damaged.
         """
@@ -172,12 +172,12 @@ def _parse_prediction(row: list[Any]) -> Prediction:
 
 
 def _parse_trace(sample: int, truth: int, votes: list[list[float]], events: list[float] | None) -> Trace:
-    """Create the trace of a sample from lists: votes [T, classes], events [T]."""
+    """Create the trace of a sample (its votes after each step) from lists: votes [T, classes], events [T]."""
     return Trace(sample, truth, np.array(votes, np.float64), None if events is None else np.array(events, np.float64))
 
 
 def read_plan(folder: Path) -> ShardPlan | None:
-    """Read the plan in a folder of shards, or return None if there is none.
+    """Read the plan of an evaluation from its folder of shard files, or return None if there is none.
 
     Raises PlifError if the file is not a plan of this version.
     """

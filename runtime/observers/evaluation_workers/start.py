@@ -14,7 +14,7 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
 def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BaseProcess, Connection]:
-    """Start a process that calls serve(pipe, *arguments), and return it and our end of the pipe.
+    """Start a worker process that calls serve(pipe, *arguments); return the process, and our end of the pipe.
 
     The process does not import the program's main file again, and ignores Ctrl-C: its parent handles it, and ends the
     process. A closed pipe tells the process that the parent is gone.

@@ -37,7 +37,7 @@ MAX_DEATHS = 3  # the most dead workers of one shard
 
 @dataclass(frozen=True)
 class Job:
-    """The task of a worker: artifact, samples, plan and options; it is sent to other processes and machines.
+    """The task of an evaluation worker: artifact, samples, plan and options, to be sent to processes and machines.
 
     folder   the folder of the shards
     options  used by each worker to open the artifact
@@ -54,7 +54,7 @@ class Job:
     lanes: int = 1
 
     def report_death(self, shard: int, deaths: int, why: str) -> None:
-        """Warn that a worker died at a shard, which is evaluated again; refuse the MAX_DEATHS-th death."""
+        """Warn that an evaluation worker died and its shard is evaluated again; raise an error if too many died."""
         numbers = self.plan.sample_range(shard)
         samples = f"samples {numbers.start} to {numbers.stop - 1}"
         if deaths >= MAX_DEATHS:
@@ -65,12 +65,12 @@ class Job:
         warnings.warn(f"a worker died at {samples}, which are done again ({why})", PlifWarning, stacklevel=2)
 
     def load(self) -> Model:
-        """Open the artifact with the engine of the plan."""
+        """Open the artifact of an evaluation job with the engine that the plan names."""
         return load(self.artifact, self.plan.engine, **vars(self.options))
 
 
 class Worker:
-    """Evaluates shards of a job with one open engine."""
+    """A worker that evaluates shards (groups of samples) of an evaluation with one open engine."""
 
     def __init__(self, job: Job, model: Model | None = None, dataset: Dataset | None = None) -> None:
         self._job = job
@@ -88,12 +88,12 @@ class Worker:
         self._started: dict[int, Iterator[Outcome]] = {}
 
     def close(self) -> None:
-        """End the threads of the worker."""
+        """End the threads of the evaluation worker."""
         self._stopped.set()
         self._threads.shutdown(cancel_futures=True)
 
     def run(self, k: int, on_tally: OnTally = lambda tally: None, following: int | None = None) -> None:
-        """Evaluate shard k and write its file; `on_tally` is called after each batch.
+        """Evaluate shard k of the samples and write its result file; `on_tally` is called after each batch.
 
         following  the next shard, so that lanes do not wait for the end of this one
         """
@@ -108,7 +108,7 @@ class Worker:
         self.shards.write(k, shard)
 
     def _begin(self, k: int) -> Iterator[Outcome]:
-        """Start the evaluation of shard k, and return an iterator of the outcomes of its batches, in order."""
+        """Start the evaluation of shard k of the samples; return an iterator over its batches' outcomes, in order."""
         samples, size = self.shards.plan.sample_range(k), self.shards.plan.batch
         groups = [samples[first : first + size] for first in range(0, len(samples), size)]
         if self._job.lanes == 1:  # the engine runs in the caller's thread
@@ -116,7 +116,7 @@ class Worker:
         return self._run_ahead(lambda group: self._evaluate(self._read(group)), groups, 2 * self._job.lanes)
 
     def _run_ahead(self, work: Callable[[range], Output], groups: list[range], depth: int) -> Iterator[Output]:
-        """Run work(group) for each group in the worker's threads, up to `depth` ahead; return the results in order."""
+        """Run work(group) in the evaluation worker's threads, up to `depth` groups ahead; return the results in order."""
         waiting: deque[Future[Output]] = deque(self._threads.submit(work, group) for group in groups[:depth])
 
         def outputs() -> Iterator[Output]:

@@ -41,7 +41,7 @@ Selection = tuple[np.ndarray, np.ndarray | None]
 
 
 class Filter(Protocol):
-    """The interface of a custom event filter.
+    """The interface of a user's own event filter: called with events, it returns those that pass.
 
     Its state lasts from packet to packet, and is not in the file of --state.
 
@@ -53,7 +53,7 @@ class Filter(Protocol):
     notes: list[str]
 
     def __call__(self, events: np.ndarray) -> Selection:
-        """Filter events [N] in file order, N > 0, inside the sensor, and return the selection.
+        """Filter events [N] in file order, N > 0, inside the sensor; return those that pass and a mask of them.
 
         The input is not changed.
         """
@@ -63,7 +63,7 @@ FILTERS: dict[str, Callable[[str | None, tuple[int, int]], Filter]] = {}
 
 
 class Filters:
-    """A chain of event filters for one sensor; `sensor` is the (width, height) of its output.
+    """A chain of event filters for the events of one sensor; `sensor` is the (width, height) after the last filter.
 
     Raises PlifError, in one line, for an invalid text, or filters that do not fit the sensor.
     """
@@ -89,7 +89,7 @@ class Filters:
             self.sensor = width.value, height.value
 
     def __call__(self, events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Filter events [N] in file order, and return them [N] with new coordinates, and their outcomes uint8 [N].
+        """Apply all filters to events [N] in file order; return moved copies of all of them [N], and outcomes uint8 [N].
 
         An outcome is PASSED, 0 for a filtered event, or 2 for an event outside the sensor.
         """
@@ -125,7 +125,7 @@ class Filters:
 
     @property
     def snapshot(self) -> np.ndarray:
-        """The state of libplif's filters, uint8 [bytes].
+        """The saved state of libplif's event filters, uint8 [bytes].
 
         Raises PlifError if it is set to a state of another chain.
         """
@@ -136,7 +136,7 @@ class Filters:
 
     @snapshot.setter
     def snapshot(self, values: np.ndarray) -> None:
-        """Restore a state, uint8 [bytes]."""
+        """Restore the event filters to a saved state, uint8 [bytes]."""
         size = self._library.plif_filters_bytes(self._handle) if self._handle else 0
         if len(values) != size:
             raise PlifError(f"filters: {len(values)} bytes of what they remember; expected {size}")
@@ -154,7 +154,7 @@ def _filter_name(part: str) -> str:
 
 
 def _encode_text(text: str) -> bytes:
-    """Encode a filter text for C, without zero bytes; file names may contain any bytes."""
+    """Encode the text of --filter for C, without zero bytes; file names may contain any bytes."""
     text = text.replace("\0", "\ufffd")
     try:
         return os.fsencode(text)

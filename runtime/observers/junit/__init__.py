@@ -13,13 +13,13 @@ from runtime.core.base.text import printable
 
 
 class JUnitOptions(OptionRecord):
-    """The option that names a JUnit XML file for the gates."""
+    """The command-line option that names a JUnit XML file for the results of pass-or-fail limits (gates)."""
 
     junit: Path | None = option("Also each gate as a test case, in JUnit XML.", default=None, metavar="FILE")
 
 
 def hear(suite: str, junit: Path) -> list[Callable[[Sequence[Gate]], None]]:
-    """Return a function that writes the gates of a command line, `suite`, to a JUnit XML file.
+    """Return a function that writes the pass-or-fail limits (gates) of a command, `suite`, to a JUnit XML file.
 
     Raises PlifError if the file `junit` cannot be written.
     """
@@ -30,7 +30,7 @@ def hear(suite: str, junit: Path) -> list[Callable[[Sequence[Gate]], None]]:
 
 
 def write_junit(path: Path, suite: str, gates: Sequence[Gate]) -> None:
-    """Write gates as JUnit XML: one suite, with a test case for each gate."""
+    """Write pass-or-fail limits (gates) as JUnit XML: one suite, with a test case for each gate."""
     from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
     top = Element("testsuites")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class StateOptions(OptionRecord):
-    """The option that names the state file of a stream."""
+    """The command-line option that names the file in which a stream's state is kept between runs."""
 
     state: str | None = option(
         "A file that keeps the state: where it is, the stream goes on from it; at the end it is written.", default=None
@@ -20,7 +20,7 @@ class StateOptions(OptionRecord):
 
 
 def hear(model: OpenModel, state: str) -> list[Observer]:
-    """Return the observer that loads and saves the state of a run."""
+    """Return the observer that loads a stream's state from a file at its start, and saves it at its end."""
     from runtime.observers.kept_state.state_file import StateFile
 
     return [StateFile(state)]

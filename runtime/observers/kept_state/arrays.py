@@ -29,13 +29,13 @@ MAX_COUNT = 1 << 62  # of steps, events, us: no run reaches it, and further coun
 
 
 def make_header(card: Card, kind: str, version: int) -> dict[str, Any]:
-    """Return the header of a state file for an artifact with this card."""
+    """Return the header of a state file for the artifact with this metadata card."""
     states = [[state["name"], list(state["shape"])] for state in card["states"]]
     return {"format": kind, "format_version": version, "digest": read_digest(card), "states": states}
 
 
 def write_arrays(path: Path, header: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a header and named arrays [...] as a zip file without compression and date.
+    """Write a state file: a header and named arrays [...], as a zip archive without compression and date.
 
     Equal states give equal bytes.
     """
@@ -52,7 +52,7 @@ def write_arrays(path: Path, header: Mapping[str, object], arrays: Mapping[str, 
 def read_arrays(
     path: Path, header: dict[str, Any], mismatches: Mapping[str, str], templates: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Read the arrays of a file that `write_arrays` wrote.
+    """Read the arrays of a state file that `write_arrays` wrote, and check its header.
 
     header     the expected header, and `mismatches` the messages {key: text} for other values
     templates  arrays with the expected names, types and shapes
@@ -99,7 +99,7 @@ def _check_header(path: Path, text: bytes, expected: Mapping[str, object], misma
 
 
 def _read_entry(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """Read a file of the archive of at most `most` bytes."""
+    """Read one entry of a state file's zip archive, of at most `most` bytes."""
     import zipfile
 
     try:
@@ -112,7 +112,7 @@ def _read_entry(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> b
 
 
 def _read_array(path: Path, archive: zipfile.ZipFile, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    """Read an array of this type and shape; the claims of its own header are checked first."""
+    """Read an array of a state file, which must have this type and shape; its own header is checked first."""
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     data = io.BytesIO(_read_entry(path, archive, name, size + 4096))
     if np.lib.format.read_magic(data) != (1, 0):

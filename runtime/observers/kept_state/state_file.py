@@ -32,7 +32,7 @@ FORMAT, FORMAT_VERSION = "plif-stream", 4
 
 
 class StateFile(Observer):
-    """The observer that restores the state of a run at its start, and writes it at its end.
+    """An observer that restores the state of a stream from a file at its start, and writes it back at its end.
 
     Raises PlifError for a run that another run cannot continue.
     """
@@ -41,7 +41,7 @@ class StateFile(Observer):
         self.path = Path(state)
 
     def on_open(self, run: Run) -> None:
-        """Restore the state of the streams from the file; without a file they start from reset."""
+        """Restore the streams' state from the state file; if there is no file yet, they start from reset."""
         self.streams, self.session, options, framing = run.streams, run.session, run.options, run.framing
         if framing.kind == "count" or framing.T is not None:
             raise PlifError(
@@ -72,7 +72,7 @@ class StateFile(Observer):
         self.session.restore([arrays[f"session.{i}"] for i in range(len(self.session.state))])
 
     def on_end(self, run: Run) -> None:
-        """Write the state, if each source was read to its end or was told to end."""
+        """Write the state file, if each source was read to its end or the user ended the stream."""
         if not all(stream.frames.ended for stream in self.streams):
             run.source.say(f"{self.path} stays as it was: not all was read")
             return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LatexOptions(OptionRecord):
-    """The option that writes LaTeX files for a paper."""
+    """The command-line option that writes LaTeX files of an evaluation for a paper."""
 
     latex: bool = option(
         "Also tables, figures as PDF, the proof in a sentence and BibTeX, for a paper: latex/results.tex in --out.",
@@ -25,7 +25,7 @@ class LatexOptions(OptionRecord):
 
 
 def hear(bars: JudgeOptions, command: str | None, shown: bool, latex: bool) -> list[JudgementHook]:
-    """Return a function that writes the LaTeX files of an evaluation into its folder.
+    """Return a function that writes the LaTeX files of an evaluation into its output folder.
 
     Raises PlifError, before the evaluation, if that is not possible.
     """

@@ -64,7 +64,7 @@ def require_matplotlib() -> None:
 
 
 def write_latex(report: EvaluationReport, folder: Path) -> list[Path]:
-    """Write the folder `latex` of an evaluation, and return its files, results.tex first.
+    """Write the folder `latex` with tables and figures of an evaluation; return its files, results.tex first.
 
     Files of an older run are removed.
     """
@@ -88,7 +88,7 @@ def write_latex(report: EvaluationReport, folder: Path) -> list[Path]:
 
 
 def _make_figures(report: EvaluationReport) -> dict[str, tuple[str, Callable[[Path], None]]]:
-    """Return {name: (caption, function that draws the figure into a file)} of a report."""
+    """Return the figures of a report, {name: (caption, function that draws the figure into a PDF file)}."""
     from runtime.observers.latex import pdf
 
     r, (edges, counts) = report.evaluation, report.times
@@ -123,7 +123,7 @@ def _document(report: EvaluationReport, parts: Sequence[str], figures: Mapping[s
 
 
 def _proof_text(report: EvaluationReport) -> str:
-    """Return the result of the parity proof of the artifact, as LaTeX text."""
+    """Return the result of the proof that the artifact computes the same as its model, as LaTeX text."""
     parity, name = report.card.get("parity"), _name(report)
     if not isinstance(parity, dict):
         return f"Nothing was proved of {name}: its card holds no comparison with another network.\n"
@@ -244,7 +244,7 @@ PARTS = {"proof": _proof_text, "accuracy": _accuracy, "latency": _latency, "clas
 
 
 def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a floating LaTeX table; the first column has texts, the others numbers."""
+    """Return the LaTeX code of a floating table; the first column holds texts, the others numbers."""
     lines = [
         r"\small",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",

@@ -36,12 +36,12 @@ REMEDY = "resize=nearest in the framing shows one pixel of each cell"
 
 
 def hear(card: Card, framing: Framing | None) -> list[DomainMonitor]:
-    """Return the check that compares recordings with the training data in this card."""
+    """Return the check that compares recordings with the training data described in the artifact's metadata card."""
     return [DomainCheck(card, framing)]
 
 
 class DomainCheck:
-    """A check that compares recordings, one after the other, with the training data in a card.
+    """A check that compares recordings, one by one, with the training data described in an artifact's metadata card.
 
     framing     the rule from events to frames; the card's if None
     recordings  the number of checked recordings;  far: the number of those that are far from the training data
@@ -60,7 +60,7 @@ class DomainCheck:
         self.why: list[str] = []
 
     def add(self, name: str, outcome: EventOutcome, unfinished: bool = False) -> None:
-        """Compare one recording with the training data, and count it.
+        """Compare one recording with the training data, and count it as similar or far.
 
         unfinished: as in `compare`.
         """
@@ -71,7 +71,7 @@ class DomainCheck:
             self.first, self.why = name, differences
 
     def compare(self, outcome: EventOutcome, unfinished: bool = False) -> Iterator[str]:
-        """Yield the differences of a recording from the training data, each half a line.
+        """Yield the differences of a recording from the training data, each as a short text.
 
         unfinished: more events may come, so few events are no difference yet.
         """
@@ -92,13 +92,13 @@ class DomainCheck:
             yield f"{format_statistic('polarity', share)}, not {format_statistic('polarity', low, high)}"
 
     def _sums_pixels(self, sensor: tuple[int, int]) -> bool:
-        """Return whether a cell of the frame sums the events of several sensor pixels."""
+        """Return whether a pixel of the network's input frame sums the events of several sensor pixels."""
         pixels = self.framing.sampled_size(sensor, self.shape)
         summed = self.framing.resize in ("sum", "auto")
         return summed and (pixels[0] > self.shape[-1] or pixels[1] > self.shape[-2])
 
     def _compare_sensor(self, outcome: EventOutcome, remedy: str) -> Iterator[str]:
-        """Yield the differences in sensor size and shape; remedy: advice for cells that sum several pixels."""
+        """Yield a recording's differences in sensor size and shape from the training data, as texts with advice."""
         (width, height), trained = outcome.sensor, self.size
         picture, pixels = (
             self.framing.visible_size(outcome.sensor),
@@ -114,7 +114,7 @@ class DomainCheck:
             yield f"{width}x{height} pixels pressed into {pixels[0]}x{pixels[1]}; shape=square in the framing shows the middle"
 
     def line(self) -> str | None:
-        """Return one line of warning for the user, or None if (nearly) all recordings match."""
+        """Return a line of warning that recordings differ from the training data, or None if (nearly) all are similar."""
         if self.far * FAR_ONE_IN <= self.recordings:
             return None
         subject = "" if self.recordings == 1 else f"{self.far} of {self.recordings} recordings are "
@@ -122,7 +122,7 @@ class DomainCheck:
         return f"{subject}{UNLIKE_TRAINING}: {first}{'; '.join(self.why)}"
 
     def to_dict(self) -> dict[str, object]:
-        """Return the result of the domain check; `fits` is None if the card has no facts of the training data."""
+        """Return the comparison of recordings with the training data as a dict; `fits` is None if it is not known."""
         is_known = self.recordings and (self.size or self.ranges or self.far)
         fits = self.far * FAR_ONE_IN <= self.recordings if is_known else None
         return {"fits": fits, "recordings": self.recordings, "far": self.far, "first": self.first, "why": self.why}

@@ -32,7 +32,7 @@ QUIET_S = 1.0  # an overload ends after this time without merged or dropped fram
 
 
 def parse_overload(text: str) -> tuple[str, int]:
-    """Parse --overload, and return its policy (merge or drop) and the number of frames that may wait."""
+    """Parse the option --overload; return its policy (merge or drop) and the number of frames that may wait."""
     match = re.fullmatch(r"(merge|drop)(?::([1-9]\d{0,5}))?", text)
     if not match or int(match[2] or 8) < 2:
         raise PlifError(f"--overload {text}: expected merge[:8] or drop[:8], with at least 2 frames")
@@ -40,7 +40,7 @@ def parse_overload(text: str) -> tuple[str, int]:
 
 
 class FrameQueue:
-    """The frame queue of one source, and the thread that reads frames into it.
+    """The queue of frames of one source that wait for the network, and the thread that reads frames into it.
 
     The consumer sleeps on the condition `wake`, which is notified of each change.
 
@@ -82,11 +82,11 @@ class FrameQueue:
 
     @property
     def has_frames(self) -> bool:
-        """True while frames wait in the queue; the caller holds `wake`."""
+        """True while frames wait in the source's queue; the caller holds `wake`."""
         return bool(self._queue)
 
     def take(self) -> Frame | None:
-        """Take the oldest frame of the queue; in an overload all frames, merged or only the newest.
+        """Take the oldest frame from the source's queue; in an overload take all, merged, or only the newest.
 
         The caller holds `wake`.
         """
@@ -101,14 +101,14 @@ class FrameQueue:
         return self._queue.popleft()
 
     def stop(self) -> None:
-        """Stop reading frames, without waiting for the reader thread."""
+        """Stop reading frames into the queue, without waiting for the reader thread."""
         self._stop.set()
         self.frames.source.close()
         with self._wake:
             self._wake.notify_all()
 
     def join(self, deadline_s: float) -> bool:
-        """Wait for the stopped reader thread until a time.monotonic() deadline, and return whether it ended.
+        """Wait until a time.monotonic() deadline for the queue's stopped reader thread; return whether it ended.
 
         Frames that are still in the queue are dropped, and counted.
         """
@@ -135,7 +135,7 @@ class FrameQueue:
                 self._wake.notify_all()
 
     def _paced_frames(self) -> Iterator[Frame]:
-        """Yield the frames of a recording at the speed of the recording.
+        """Yield the frames of a recording at the speed at which they were recorded.
 
         It does not wait during a gap: the clock starts again after it.
         """
@@ -179,12 +179,12 @@ class FrameQueue:
         self._report_overload(self._catching_up)
 
     def _is_gap(self) -> bool:
-        """Return whether time or frames are missing between the two oldest frames of the queue."""
+        """Return whether time or frames are missing between the two oldest frames in the queue."""
         second = self._queue[1]
         return second.discontinuity or second.skipped > 0
 
     def _shrink_queue(self) -> None:
-        """Merge the oldest frame of the queue into the next one, or drop it."""
+        """Merge the oldest frame in the queue into the next one, or drop it, to make the queue shorter."""
         gap = self._is_gap()
         first, second = self._queue.popleft(), self._queue.popleft()
         if self.policy == "merge" and not gap:
@@ -197,7 +197,7 @@ class FrameQueue:
         self._queue.appendleft(second)
 
     def _drop(self, frame: Frame) -> None:
-        """Drop a frame, and pass a gap or restart before it to the next frame.
+        """Drop a frame from the queue, and pass a gap or restart before it to the next frame.
 
         The caller holds `wake`.
         """
@@ -224,7 +224,7 @@ class FrameQueue:
 
 
 class Queues:
-    """The frame queues of the streams of a run, each with a reader thread; iterate over it once.
+    """The frame queues of all streams of a run, each with a reader thread; iteration yields streams with a frame.
 
     overload  text of --overload;  paced: recordings come at their own speed
     """
@@ -248,7 +248,7 @@ class Queues:
             self._pairs.append((stream, queue))
 
     def __iter__(self) -> Iterator[list[Stream]]:
-        """Yield the streams with a frame in their queue, and sleep while none has one."""
+        """Yield lists of the streams that have a frame in their queue, and sleep while none has one."""
         for _, queue in self._pairs:
             queue.start()
         failed: BaseException | None = None
@@ -276,12 +276,12 @@ class Queues:
             yield batch
 
     def wake(self) -> None:
-        """Wake the loop of the run after its controls were used."""
+        """Wake the loop that waits for frames, after the user stopped, continued or ended the stream."""
         with self._wake:
             self._wake.notify_all()
 
     def close(self) -> None:
-        """Stop all readers, drop the waiting frames, and count them."""
+        """Stop all reader threads of the frame queues; drop and count the frames that still wait."""
         for _, queue in self._pairs:
             queue.stop()
         deadline_s = time.monotonic() + CLOSING_S  # the same for all

@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def hear(file: str | None, view: ViewOptions) -> list[tuple[dict[str, Any], list[tuple[str, Any]], list[str]]]:
-    """Return the document and rows that describe this machine, if no file is given."""
+    """Return the JSON document and table rows that describe this machine, for `plif info` without a file."""
     if file is not None:
         return []
     document = describe_machine()
@@ -30,7 +30,7 @@ def hear(file: str | None, view: ViewOptions) -> list[tuple[dict[str, Any], list
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the versions, engines, adapters and sandbox of this machine as a JSON document."""
+    """Return the versions, engines, hardware adapters and sandbox of this machine as a JSON document."""
     from importlib import metadata
 
     from runtime.core.engines.available import describe_engine, find_all_missing
@@ -66,7 +66,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def machine_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the (name, text) rows of the document of `describe_machine`, for the terminal."""
+    """Return the document of `describe_machine` as (name, text) rows for the terminal."""
     rows = [(name, document[name]) for name in ("plif", "python", "system", "processors")]
     rows.append(("engines that can run", ", ".join(document["engines"]) or "none"))
     for name, description in document["engines_are"].items():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PairedOptions(OptionRecord):
-    """The options of a comparison with another network."""
+    """The command-line options of a comparison with another network on the same samples."""
 
     against: Path | None = option(
         "Another artifact or model.pt on the same samples: which decisions differ?", default=None
@@ -28,7 +28,7 @@ class PairedOptions(OptionRecord):
 def hear(
     bars: JudgeOptions, command: str | None, shown: bool, against: Path | None, max_changed: float | None
 ) -> list[JudgementHook]:
-    """Return a function that compares an evaluation with that of another network."""
+    """Return a function that adds to an evaluation the comparison with another network."""
     if against is None:
         raise PlifError("--max-changed: changed from what? Name it with --against FILE")
     from runtime.observers.paired_networks.paired import add_comparison

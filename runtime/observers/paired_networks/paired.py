@@ -25,7 +25,7 @@ from runtime.core.measure.options import EvaluateOptions, JudgeOptions
 def add_comparison(
     bars: JudgeOptions, shown: bool, against: Path, max_share: float | None, judged: Judgement, model: Model
 ) -> None:
-    """Evaluate another network on the same samples, and add the comparison to an evaluation.
+    """Evaluate another network on the same samples, and add the comparison of both to an evaluation.
 
     Raises PlifError if its classes differ, since its decisions then have another meaning.
     """
@@ -55,7 +55,7 @@ def add_comparison(
 
 
 def _evaluate_other(bars: JudgeOptions, shown: bool, against: Path, model: Model) -> Evaluation:
-    """Evaluate the other model on the same samples.
+    """Evaluate the other network of a comparison on the same samples.
 
     An early-exit margin belongs to one network, so it is not passed on.
     """
@@ -72,7 +72,7 @@ def _evaluate_other(bars: JudgeOptions, shown: bool, against: Path, model: Model
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """A comparison of paired decisions of two networks.
+    """A statistical comparison of the decisions of two networks on the same samples.
 
     changed: decisions that differ; only_first, only_second: right in one of them only; p: of McNemar's exact test.
     """
@@ -88,7 +88,7 @@ class PairedComparison:
 
 
 def compare_decisions(decisions: Iterable[tuple[int | None, int | None, int | None]]) -> PairedComparison:
-    """Compare the decisions of two networks, given as (truth, first, second) of each sample.
+    """Compare the decisions of two networks, given as (true class, first, second) of each sample.
 
     Samples without a truth are not counted.
     """
@@ -104,7 +104,7 @@ def compare_decisions(decisions: Iterable[tuple[int | None, int | None, int | No
 
 
 def mcnemar_p_value(b: int, c: int) -> float:
-    """Return the p-value of McNemar's exact test for b and c discordant samples; 1 if there are none."""
+    """Return the p-value of McNemar's exact test for b and c samples that only one of two networks got right."""
     n = b + c
     if n == 0:
         return 1.0

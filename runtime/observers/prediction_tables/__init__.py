@@ -38,12 +38,12 @@ BEFORE, BEHIND = (
 
 
 def csv_columns(classes: Sequence[str]) -> list[str]:
-    """Return the column names of predictions.csv for these classes."""
+    """Return the column names of the table predictions.csv for these classes."""
     return [*BEFORE, *(SCORE + escape_csv_cell(name) for name in classes), *BEHIND]
 
 
 def csv_row(prediction: Prediction, classes: Sequence[str]) -> list[object]:
-    """Return the row of a prediction in predictions.csv; reading its numbers gives the same float64."""
+    """Return a prediction as a row of predictions.csv, whose numbers are read back as the same float64."""
     row = {
         **to_json_row(prediction, classes),
         "sensor": None if prediction.sensor is None else "{}x{}".format(*prediction.sensor),
@@ -61,7 +61,7 @@ def _write_csv(predictions: Iterable[Prediction], classes: Sequence[str], file: 
 
 
 def write_predictions(predictions: Iterable[Prediction], classes: Sequence[str], folder: Path) -> list[Path]:
-    """Write the three prediction files into `folder`, all or none of them, in one pass."""
+    """Write the three files of an evaluation's predictions into `folder`, all or none of them, in one pass."""
     paths = [make_folder(folder) / name for name in FILES]
     with atomic_write(*paths) as parts, ExitStack() as stack:
         table, lines, times = (
@@ -79,7 +79,7 @@ def write_predictions(predictions: Iterable[Prediction], classes: Sequence[str],
 
 
 def check_table(path: Path) -> None:
-    """Refuse a path for a prediction table without the suffix .csv or .jsonl, or that cannot be written."""
+    """Refuse a path for a prediction table that has no suffix .csv or .jsonl, or cannot be written."""
     if path.suffix not in (".csv", ".jsonl"):
         raise PlifError(f"{path}: expected a name that ends in .csv or .jsonl")
     check_replaceable(path)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RecordOptions(OptionRecord):
-    """The option that records a stream into a folder."""
+    """The command-line option that records a stream (events and decisions) into a folder."""
 
     record: Path | None = option(
         "A new folder for events, decisions and metrics; naming it as SOURCE replays it.", default=None, metavar="DIR"
@@ -20,7 +20,7 @@ class RecordOptions(OptionRecord):
 
 
 def hear(as_json: bool, record: Path) -> list[Observer]:
-    """Return the observer that records a stream."""
+    """Return the observer that records a stream (events and decisions) into a folder."""
     from runtime.observers.record.recorder import Recorder
 
     return [Recorder(record)]

@@ -39,7 +39,7 @@ WAITING_BYTES = 64 << 20  # with more than this in memory, the stream waits for 
 
 
 class Recorder(Observer):
-    """The observer that writes a stream into a new or empty folder; use it as a context, or call close()."""
+    """An observer that records a stream's events and decisions into a new or empty folder, until close()."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
@@ -68,7 +68,7 @@ class Recorder(Observer):
         self.close()
 
     def close(self) -> None:
-        """Finish writing the recording, and close its files.
+        """Finish writing the stream's recording, and close its files.
 
         Raises PlifError if writing failed.
         """
@@ -116,7 +116,7 @@ class Recorder(Observer):
         self._thread.start()
 
     def on_packet(self, source: str, events: np.ndarray, arrived_s: float) -> None:
-        """Queue a copy of events [N] for writing, since the source may reuse the array."""
+        """Queue a copy of events [N] for writing to the recording, since the source may reuse the array."""
         self._count[source] += len(events)
         self._enqueue(8 * len(events), event=(self._number[source], events.copy()))
 
@@ -134,7 +134,10 @@ class Recorder(Observer):
         self._pending[source]["reset"] = why
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """Store the counts of merged and dropped frames; x and y [classes] are not recorded."""
+        """Store how many frames were merged and dropped before a step, for the stream's recording.
+
+        x and y [classes] are not recorded.
+        """
         self._pending[source] |= {"merged": frame.merged, "skipped": frame.skipped, "events": frame.events}
         if frame.lost:
             self._pending[source]["lost"] = True
@@ -156,7 +159,7 @@ class Recorder(Observer):
             self.close()
 
     def _enqueue(self, size: int, event: tuple[int, np.ndarray] | None = None, line: bytes | None = None) -> None:
-        """Pass events or a line to the writer thread, and wait while too many bytes are pending."""
+        """Pass events or a line to the recording's writer thread, and wait while too many bytes are pending."""
         with self._change:
             while self._waiting > WAITING_BYTES and self._error is None:
                 self._change.wait()
@@ -204,7 +207,7 @@ class Recorder(Observer):
                     return
 
     def _write(self, events: list[tuple[int, np.ndarray]], lines: list[bytes]) -> None:
-        """Write events, then lines, so that no step is on disk without its events."""
+        """Write events, then lines, to the recording's files, so that no step is on disk without its events."""
         for number, file in enumerate(self._files):
             packets = [packet for n, packet in events if n == number]
             if packets:
@@ -223,7 +226,7 @@ class Recorder(Observer):
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """Return the content of recording.json for a run: the facts for a replay, and further ones for people."""
+    """Return the content of recording.json for a recorded stream: facts for a replay, and further ones for people."""
     model = run.model
     several = len(run.streams) > 1
     return {

@@ -39,7 +39,7 @@ MAX_EVENTS = 1 << 40
 
 
 def is_recording(spec: str) -> bool:
-    """Return whether a source name is a folder of `--record`."""
+    """Return whether a source name is a folder that `plif stream --record` wrote."""
     try:
         return (Path(spec) / HEADER).is_file()
     except (OSError, ValueError):
@@ -48,10 +48,9 @@ def is_recording(spec: str) -> bool:
 
 @dataclass(frozen=True)
 class RecordedEvents:
-    """The event file of one source in a recording.
+    """The event file of one source in a recorded stream: its name, sensor size, orientation and event count.
 
-    Its name next to recording.json, (width, height), its orientation and whether a person set it, its events if
-    known.
+    `file` lies next to recording.json; `count` is None if it is unknown.
     """
 
     file: str
@@ -62,7 +61,7 @@ class RecordedEvents:
 
 
 class RecordedRun:
-    """An opened folder of `--record`.
+    """A recorded stream: an opened folder that `plif stream --record` wrote.
 
     Raises PlifError for another folder, or a damaged one.
     """
@@ -99,14 +98,14 @@ class RecordedRun:
             raise PlifError(f"{path}: names no source")
 
     def decisions(self, number: int = 0) -> Iterator[dict[str, object]]:
-        """Yield the recorded decisions of one source."""
+        """Yield the recorded decisions of one source of a recorded stream."""
         for place, line in self._lines():
             document = _parse_line(place, line)
             if document.get("source", 0) == number and not document.keys() & MARK_KEYS:
                 yield document
 
     def steps(self, number: int) -> Iterator[tuple[int, int, dict[str, object]]]:
-        """Yield (frames merged into the step, frames skipped before it, its line) for each step of one source."""
+        """Yield (frames merged into the step, frames skipped before it, its line) for each recorded step of a source."""
         for line in self.decisions(number):
             merged, skipped = line.get("merged", 1), line.get("skipped", 0)
             if not (isinstance(merged, int) and isinstance(skipped, int) and merged >= 1 and skipped >= 0):
@@ -114,11 +113,11 @@ class RecordedRun:
             yield merged, skipped, line
 
     def returns(self, number: int) -> list[int]:
-        """Return the number of events before each return of a lost source."""
+        """Return the number of events before each time that a lost source came back, in a recorded stream."""
         return [after for after, until_us in self.read_marks(number) if until_us is None]
 
     def read_marks(self, number: int) -> Iterator[tuple[int, int | None]]:
-        """Yield (number of events before it, t_us) of each silence or return of a source, in order.
+        """Yield (number of events before it, t_us) of each recorded silence or return of a source, in order.
 
         The source was silent until t_us, or, with t_us None, it came back.
         """
@@ -138,7 +137,7 @@ class RecordedRun:
             yield after, until_us
 
     def _lines(self) -> Iterator[tuple[str, bytes]]:
-        """Yield (place, line) of decisions.jsonl, to the last complete line."""
+        """Yield (place, line) for each complete line of a recording's decisions.jsonl; `place` is for error messages."""
         path = self.folder / DECISIONS
         try:
             with open_regular(path, "the decisions of plif stream --record") as file:
@@ -151,7 +150,7 @@ class RecordedRun:
 
 
 def _parse_options(entry: dict[str, object]) -> StreamOptions:
-    """Parse the options of a replay: each a line of text, or None for an optional one."""
+    """Parse the recorded options of a stream for its replay: each a line of text, or None for an optional one."""
     texts: dict[str, Any] = {}
     for name in REPLAY_OPTIONS:
         value = entry.get(name, DEFAULTS.get(name))
@@ -175,7 +174,7 @@ def _parse_source(entry: dict[str, Any]) -> RecordedEvents:
 
 
 def _check_text_line(value: object) -> str:
-    """Check that a value is one printable line of text, so that errors may show it."""
+    """Check that a recorded value is one printable line of text, so that errors may show it."""
     if not isinstance(value, str) or not value.isprintable():
         raise ValueError("expected a line of text")
     return value

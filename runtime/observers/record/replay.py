@@ -28,7 +28,7 @@ FRAME_OPTIONS = ("framing", "filters", "on_return")  # if one of these differs, 
 
 
 class RecordedSource(FileSource):
-    """The source of a replay: the events of one recorded source, and its facts.
+    """The source of a replay: the recorded events of one source of a recorded stream, and its facts.
 
     `stepped`: the recorded steps are replayed as well.
     """
@@ -50,7 +50,7 @@ class RecordedSource(FileSource):
             self._count = entry.count  # of the whole recording, even where the recorder was cut off
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield the recorded events [N] of EVENT_DTYPE, and a TICK for each silence of the source."""
+        """Yield the recorded events [N] of EVENT_DTYPE, and an empty packet (TICK) for each silence of the source."""
         self.returns, position = 0, 0
         marks = self.run.read_marks(self.number)
         mark = next(marks, None)
@@ -78,10 +78,10 @@ class RecordedSource(FileSource):
         self._count = count if count is not None else self._count
 
     def words(self) -> None:
-        """Return None: packets() has the silences and returns of the source."""
+        """Return None, which means no raw EVT 3.0 words: a replay's packets() give its events, silences and returns."""
 
     def choose(self, frames: Iterator[Frame], framer: Framer) -> Iterator[Frame]:
-        """Yield the frames that the network got: merged and left out as the recording says."""
+        """Yield the frames that the network got in the recorded stream: merged and left out as recorded."""
         if not self.stepped:
             yield from frames
             return
@@ -96,7 +96,7 @@ class RecordedSource(FileSource):
     def _next_step(
         self, frames: Iterator[Frame], framer: Framer, merged: int, skipped: int, restart: bool
     ) -> Frame | None:
-        """Return the frame of the next recorded step, or None if the events end before it.
+        """Build the frame of the next recorded step of a stream, or return None if the events end before it.
 
         Frames are taken one at a time: while a stream was stopped, more may have been skipped than fit into memory.
         """
@@ -122,7 +122,7 @@ class RecordedSource(FileSource):
 def expand_recording(
     model: OpenModel, sources: Sequence[str | Source], options: StreamOptions
 ) -> tuple[list[str | Source], StreamOptions]:
-    """Replace a folder of `--record` by its sources and its recorded options; return (sources, options).
+    """Replace the folder of a recorded stream by its sources and its options; return (sources, options).
 
     Options that the user set stay.
     """
@@ -157,5 +157,5 @@ def expand_recording(
 
 
 def recorded_engine(folder: str) -> str:
-    """Return the engine of a recorded run, which its replay needs."""
+    """Return the engine of a recorded stream, which its replay must use as well."""
     return RecordedRun(folder).engine

@@ -11,7 +11,7 @@ InfoTable = tuple[dict[str, object], list[tuple[str, str]], list[str]]
 
 
 class ComparisonOptions(OptionRecord):
-    """The option that names a model to compare a recording with."""
+    """The command-line option that names a model to compare a recording with."""
 
     model: Path | None = option(
         "Whether the recording fits this model or artifact.", "--for", default=None, metavar="MODEL"
@@ -19,7 +19,7 @@ class ComparisonOptions(OptionRecord):
 
 
 def hear(file: str | None, view: ViewOptions, model: Path | None) -> list[InfoTable]:
-    """Return the document of a recording, its rows, and lines below them for the terminal."""
+    """Return the JSON document that describes a recording, its table rows, and lines below them, for `plif info`."""
     if file is None:
         return []
     from runtime.observers.recording_info.describe import describe_recording, info_rows

@@ -32,7 +32,7 @@ ORIENTATION_SOURCES = {
 
 @dataclass(frozen=True)
 class RecordingInfo:
-    """The content of `plif info RECORDING --json`.
+    """The description of a recording of events: the content of `plif info RECORDING --json`.
 
     events, events_lost, sensor, sensor_from, polarity   as in runtime/core/events/fit.py; its duration_us is
       duration_s here
@@ -71,7 +71,7 @@ def describe_recording(
     csv: str | None = None,
     up: str | None = None,
 ) -> RecordingInfo:
-    """Read a recording, or a simulated one that ends, completely, and return its description.
+    """Read a recording of events, or a simulated one that ends, completely, and return its description.
 
     model            a model.pt or an artifact to compare with
     sensor, csv, up  facts that the recording lacks (runtime.core.events.open_source)
@@ -130,7 +130,7 @@ def describe_recording(
 
 
 def _count_events(frames: SourceFramer, lost: int, on: float | None, duration_us: int) -> EventOutcome:
-    """Count the frames and events of a recording, and return its event outcome."""
+    """Count the frames and events of a recording, and return how many events were used or lost."""
     count = used = 0
     for frame in frames:
         count, used = count + frame.merged, used + frame.events
@@ -140,7 +140,7 @@ def _count_events(frames: SourceFramer, lost: int, on: float | None, duration_us
 
 
 def info_rows(info: RecordingInfo) -> list[tuple[str, str]]:
-    """Return the (name, text) rows of a recording's description, for the terminal."""
+    """Return the description of a recording as (name, text) rows for the terminal."""
     rows = [
         ("format", info.format),
         ("sensor", f"{info.sensor[0]}x{info.sensor[1]}, {SENSOR_FROM[info.sensor_from]}"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class StressOptions(OptionRecord):
-    """The option that evaluates recordings with changed events as well."""
+    """The command-line option that also evaluates recordings with changed events (stress), such as added noise."""
 
     stress: bool = option(
         "Also with lost events, noise, hot pixels, stretched, shifted, mirrored, swapped.", default=False
@@ -21,7 +21,7 @@ class StressOptions(OptionRecord):
 
 
 def hear(bars: JudgeOptions, command: str | None, shown: bool, stress: bool) -> list[JudgementHook]:
-    """Return a function that adds the accuracy on changed recordings to an evaluation."""
+    """Return a function that adds the accuracy on recordings with changed events to an evaluation."""
     from runtime.observers.robustness.stress import add_stress
 
     return [partial(add_stress, bars, shown)]

@@ -60,7 +60,7 @@ def _add_hot_pixels(events: np.ndarray, size: Size, level: float, rng: np.random
 
 
 def _stretch_time(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Stretch the times of the events [N] by the factor `level`, which gives a slower scene."""
+    """Stretch the times of the events [N] by the factor `level`, as if the scene moved more slowly."""
     stretched: np.ndarray = events.copy()
     first = events["t"].min()
     stretched["t"] = first + np.rint((events["t"] - first) * level).astype(np.int64)
@@ -68,7 +68,7 @@ def _stretch_time(events: np.ndarray, size: Size, level: float, rng: np.random.G
 
 
 def _shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Shift the events [N] to the right by the share `level` of the width; those beyond the sensor are lost."""
+    """Shift the events [N] to the right by the share `level` of the sensor's width; those beyond it are lost."""
     by = round(level * size[0])
     shifted: np.ndarray = events[events["x"].astype(np.int64) + by < size[0]].copy()
     shifted["x"] += by
@@ -76,7 +76,7 @@ def _shift(events: np.ndarray, size: Size, level: float, rng: np.random.Generato
 
 
 def _mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Mirror the events [N] left to right, if level is not 0."""
+    """Mirror the events [N] left to right, unless `level` is 0."""
     mirrored: np.ndarray = events.copy()
     if level:
         mirrored["x"] = size[0] - 1 - np.minimum(events["x"], size[0] - 1)
@@ -84,7 +84,7 @@ def _mirror(events: np.ndarray, size: Size, level: float, rng: np.random.Generat
 
 
 def _swap_polarity(events: np.ndarray, size: Size, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Swap ON and OFF of the events [N], if level is not 0."""
+    """Swap the ON and OFF polarities of the events [N], unless `level` is 0."""
     swapped: np.ndarray = events.copy()
     if level:
         swapped["p"] = ~events["p"]
@@ -92,7 +92,7 @@ def _swap_polarity(events: np.ndarray, size: Size, level: float, rng: np.random.
 
 
 class Level(TypedDict):
-    """One level of a stress, and the accuracy there with its 95 % interval."""
+    """One strength of a change of the recordings (stress), and the accuracy there with its 95 % interval."""
 
     stress: str
     what: str
@@ -107,7 +107,7 @@ class Level(TypedDict):
 
 @dataclass(frozen=True)
 class Stress:
-    """A kind of stress: the change of events, its description, its levels (one is `plain`) and their unit."""
+    """A kind of change of recordings (stress): the function, its description, its strengths (levels) and their unit."""
 
     change: Change
     description: str
@@ -128,14 +128,14 @@ STRESSES: dict[str, Stress] = {
 
 
 class StressedDataset(EventSet):
-    """A data set of recordings with changed events; a recording is changed in the same way on each read."""
+    """A data set whose recordings have changed events (stress); each recording changes in the same way on each read."""
 
     def __init__(self, inner: EventSet, name: str, level: float, seed: int = 0) -> None:
         self.__dict__.update(copy.copy(inner).__dict__)
         self._inner, self._stress, self._level, self._seed = inner, name, level, seed
 
     def recording(self, i: int) -> tuple[np.ndarray, Size, str]:
-        """Return (changed events [N], (width, height), orientation) of recording i, as EventSet.recording does."""
+        """Return recording i with its events changed, (events [N], (width, height), orientation)."""
         events, size, upright = self._inner.recording(i)
         rng = np.random.default_rng([self._seed, i, list(STRESSES).index(self._stress)])
         return STRESSES[self._stress].change(events, size, self._level, rng), size, upright
@@ -150,7 +150,7 @@ def measure_stress(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Level]:
-    """Measure the accuracy of a model at each level of each stress; return the rows, grouped by kind.
+    """Measure a model's accuracy at each strength of each change of the recordings (stress), one row for each.
 
     A row is {"stress", "what", "unit", "level", "samples", "correct", "accuracy", "low", "high"}.
 
@@ -190,7 +190,7 @@ def measure_stress(
 
 
 def _evaluate(model: OpenModel, dataset: StressedDataset, samples: int) -> tuple[int, int]:
-    """Evaluate the first samples in batches, and return (number right, number readable)."""
+    """Evaluate the model on the first samples in batches, and return (number right, number readable)."""
     batch, tally = model.card.get("batch") or min(DEFAULT_BATCH, samples), Tally()
     session = open_session(model, batch)
     for first in range(0, samples, batch):
@@ -200,7 +200,7 @@ def _evaluate(model: OpenModel, dataset: StressedDataset, samples: int) -> tuple
 
 
 def _random_times(events: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return n events of EVENT_DTYPE at random times of the recording; pixels and polarities are zero."""
+    """Make n events of EVENT_DTYPE at random times within a recording; their pixels and polarities are zero."""
     added = np.zeros(n, events.dtype)
     added["t"] = rng.integers(events["t"].min(), events["t"].max() + 1, n)
     return added
@@ -214,7 +214,7 @@ def _merge_events(events: np.ndarray, added: np.ndarray) -> np.ndarray:
 
 
 def add_stress(bars: JudgeOptions, shown: bool, judged: Judgement, model: Model) -> None:
-    """Add the accuracy at each stress level to an evaluation."""
+    """Add to an evaluation the accuracy at each strength of each change of the recordings (stress)."""
     data, split, limit = judged.evaluation.data, bars.split, bars.limit
     with Progress("under stress", shown) as progress:
         rows = measure_stress(model, data, split=split, limit=limit, progress=progress.update)
@@ -223,7 +223,7 @@ def add_stress(bars: JudgeOptions, shown: bool, judged: Judgement, model: Model)
 
 
 def _summary_lines(rows: Sequence[Level]) -> Iterator[str]:
-    """Yield a line for each kind of stress, with the accuracy at each level."""
+    """Yield a line of text for each kind of change of the recordings (stress), with the accuracy at each strength."""
     for name in dict.fromkeys(row["stress"] for row in rows):
         points = "  ".join(f"{row['level']:g}: {100 * row['accuracy']:.1f} %" for row in rows if row["stress"] == name)
         yield f"{name:<10} {points}"

@@ -41,7 +41,7 @@ def sd_notify(text: str, address: str) -> bool:
 
 
 class Systemd(Observer):
-    """The observer that notifies systemd about a stream.
+    """An observer that tells the service manager systemd that a stream runs, and how it does.
 
     `from_environment` creates it if systemd started this process with Type=notify.
     """

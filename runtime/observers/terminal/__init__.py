@@ -89,7 +89,7 @@ class Terminal(Observer):
             _print_note(source, text, self.err)
 
     def print_lines(self, *lines: str) -> None:
-        """Print lines that are no answers on stderr."""
+        """Print lines that are not answers of the stream, such as notes, on stderr."""
         with self._lock:
             self._clear()
             say(*lines, file=self.err)
@@ -124,7 +124,7 @@ class Terminal(Observer):
         self.err.flush()
 
     def _compose_line(self, columns: int) -> str:
-        """Return the status line in at most this number of columns: the answer first, then the most important facts."""
+        """Build the terminal's status line, at most `columns` wide: the answer first, then the most important facts."""
         last = max(self._last.values(), key=lambda decision: decision.t_us)
         rate = sum(meter.per_s or 0.0 for meter in self._rates.values())
         dropped = sum(stream.account.dropped for stream in self._streams.values())
@@ -151,7 +151,7 @@ class Terminal(Observer):
         return "   ".join(parts)
 
     def _format_answer(self, decision: Decision, columns: int) -> tuple[str, int]:
-        """Return (label, bar and percentage as text; its width in columns)."""
+        """Format an answer for the terminal's status line: (label, bar and percentage as text; its width in columns)."""
         label_width = min(self._label_width, max(columns, 1))
         label = f"{self._bold}{fit_columns(answer_text(decision), label_width)}{self._plain}"
         share, percent = min(max(decision.score, 0.0), 1.0), f"{100 * decision.score:5.1f} %"
@@ -183,7 +183,7 @@ class OrientationPreview(Observer):
         }
 
     def on_frame(self, source: str, frame: Frame, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        """Add a frame to the picture of its source; frame.x is float32 [C, H, W]."""
+        """Add a frame to the terminal picture of its source's first events; frame.x is float32 [C, H, W]."""
         if source in self._sums:
             self._sums[source] += frame.x.sum(0)
             if self._sums[source].sum() >= PREVIEW_COUNTS:
@@ -198,7 +198,7 @@ class OrientationPreview(Observer):
 
 
 class NotePrinter(Observer):
-    """The observer that prints only the notes of a stream, on stderr, for --json."""
+    """An observer that prints only the notes of a stream, on stderr, for the output format --json."""
 
     def on_note(self, source: str, text: str) -> None:
         _print_note(source, text, sys.stderr)

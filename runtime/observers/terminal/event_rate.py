@@ -6,7 +6,7 @@ WINDOW_US = 500_000
 
 
 class EventRate:
-    """A meter of the event rate; call `update` after each step.
+    """A meter of a stream's event rate; call `update` after each step.
 
     per_s  events a second, the mean over the last 0.5 to 1 s; None until two times are known
     """
@@ -17,7 +17,7 @@ class EventRate:
         self._newer: tuple[int, int] | None = None
 
     def update(self, t_us: int, events: int) -> None:
-        """Add the number of events up to time t_us of the recording, in microseconds."""
+        """Update the event rate with the number of events up to time t_us of the recording, in microseconds."""
         if self._older is None or self._newer is None or t_us < self._newer[0]:
             self._older = self._newer = (t_us, events)
             return

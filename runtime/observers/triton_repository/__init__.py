@@ -27,7 +27,7 @@ def hear(
     p99: int,
     every: int | None,
 ) -> list[Callable[[Progress], tuple[object, Iterator[str]]]]:
-    """Return the measurement of a Triton server's capacity, if --triton is given.
+    """Return the function that measures how many streams a Triton server can serve, if --triton is given.
 
     flags are the options of the bench that the user gave.
     """

@@ -41,7 +41,7 @@ _MAX_S = 86_400.0
 
 
 class SequenceLost(PlifError):
-    """The error if the server no longer has the membranes of some streams.
+    """The error if the Triton server no longer has the neuron states (membranes) of some streams.
 
     rows     these streams
     answers  {row: y float32 [classes]} of the streams that made the same step
@@ -53,7 +53,7 @@ class SequenceLost(PlifError):
 
 
 class TritonSession:
-    """A session with its membranes on a Triton server: the streams of one client, for one thread at a time.
+    """A client session whose neuron states (membranes) live on a Triton server, for several streams of one thread.
 
     server     "HOST:PORT" of its HTTP service
     model      the model's name on the server (the folder's name in the repository)
@@ -87,7 +87,7 @@ class TritonSession:
         self._lost_reasons = [""] * streams  # why a stream is lost
 
     def step(self, x: np.ndarray, rows: Sequence[int] | None = None) -> np.ndarray:
-        """Run one time-step of all streams, or of `rows` only: x float32 [rows, ...] -> y float32 [rows, classes].
+        """Run one time-step of all streams, or some, on the Triton server: x float32 [rows, ...] -> y [rows, classes].
 
         Raises SequenceLost if streams are lost (the others made the step), and PlifError if no server answers.
         """
@@ -133,12 +133,12 @@ class TritonSession:
         self.steps[row] = 0
 
     def reset(self, rows: Sequence[int] | None = None) -> None:
-        """Let all streams, or some, start from reset with their next step."""
+        """Reset all streams of a Triton session, or some, so that their next step starts from the initial state."""
         for row in range(self.streams) if rows is None else self._check_rows(rows):
             self._restart(row)
 
     def close(self) -> None:
-        """End the sequences, so that the server does not wait for their time-out, and close the connections."""
+        """End the session's sequences on the Triton server at once, and close the connections."""
         self._set_deadline()
         for row in range(self.streams):
             if not self._starting[row] and not self._lost_reasons[row]:
@@ -179,7 +179,7 @@ class TritonSession:
         return y
 
     def _infer(self, row: int, x: np.ndarray, end: bool = False) -> np.ndarray:
-        """Send one request of one stream: x float32 [1, ...] -> y float32 [classes]."""
+        """Send the Triton server one inference request of one stream: x float32 [1, ...] -> y float32 [classes]."""
         parameters = {"sequence_id": self._ids[row], "sequence_start": self._starting[row], "sequence_end": end}
         size = {"binary_data_size": x.nbytes}
         tensor = {"name": self.input, "shape": list(x.shape), "datatype": "FP32", "parameters": size}
@@ -220,7 +220,7 @@ class TritonSession:
     def _send_request(
         self, row: int, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int, int | None, bytes]:
-        """Send an HTTP request, and return (status, bytes of JSON in front of binary data, body)."""
+        """Send an HTTP request to the Triton server; return (status, bytes of JSON before the binary data, body)."""
         connection = self._connections[row]
         if connection is None:
             connection = self._connections[row] = _Connection(self._host, self._port)
@@ -247,7 +247,7 @@ class TritonSession:
 
 
 class _Connection(http.client.HTTPConnection):
-    """An HTTP connection with a deadline, `until_s` of time.monotonic(), for an answer in any number of pieces.
+    """An HTTP connection with a deadline, `until_s` of time.monotonic(), by which an answer must be complete.
 
     A socket's own timeout starts anew with each piece.
     """
@@ -270,7 +270,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Socket(socket.socket):
-    """The socket of a _Connection, with its deadline.
+    """The socket of an HTTP connection, which keeps to the connection's deadline.
 
     sendall counts all its pieces as one.
     """
@@ -297,7 +297,7 @@ class _Socket(socket.socket):
 
 
 def _parse_json(body: bytes) -> Any:
-    """Parse the JSON of a server; return None for invalid JSON, or JSON nested too deeply for Python."""
+    """Parse the JSON of a Triton server; return None for JSON that is invalid or nested too deeply."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -305,7 +305,7 @@ def _parse_json(body: bytes) -> Any:
 
 
 def _parse_metadata(about: dict[str, Any], url: str) -> tuple[str, tuple[int, ...], int]:
-    """Return the name of the model's one input, its shape without the batch axis, and the number of classes."""
+    """Parse the Triton server's metadata of a model: its input's name and shape, and its number of classes."""
     try:
         (x,) = about["inputs"]
         (y,) = (tensor for tensor in about["outputs"] if tensor["name"] == "y")
@@ -319,7 +319,7 @@ def _parse_metadata(about: dict[str, Any], url: str) -> tuple[str, tuple[int, ..
 
 
 def _decode_output(body: bytes, length: int | None, classes: int, url: str) -> np.ndarray:
-    """Decode y float32 [classes] from an answer of JSON and tensor bytes; refuse any other answer.
+    """Decode y float32 [classes] from a Triton server's answer of JSON and tensor bytes; refuse any other answer.
 
     length  of the JSON in bytes; None if the tensor is inside the JSON
     """

@@ -13,7 +13,7 @@ def _parse_time(flag: str, value: object) -> object:
 
 
 class TritonOptions(OptionRecord):
-    """The options of a capacity measurement of a Triton server.
+    """The command-line options of a measurement of how many streams a Triton server can serve.
 
     Times are in microseconds, or texts such as 20ms.
     """

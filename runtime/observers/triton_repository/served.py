@@ -35,7 +35,9 @@ SPACE_S = 0.05  # from the last warm-up answer to the first due time
 
 @dataclass
 class ServerLoad:
-    """The result of one load test with a number of streams; a frame's milliseconds count from its due time.
+    """The result of one load test of a Triton server with a number of streams.
+
+    A frame's milliseconds count from its due time.
 
     late_p99_ms   the delay of the client itself, in frames with the answer before in time: if it is not far below
       p99_ms,
@@ -57,9 +59,9 @@ class ServerLoad:
 
 @dataclass
 class ServerCapacity:
-    """The capacity of a server: `streams` with a frame every `every_ms` within `bar_p99_ms`; 0 if not even one.
+    """The capacity of a Triton server: the most streams, a frame each `every_ms`, answered within `bar_p99_ms`.
 
-    `loads`: each load test.
+    `streams` is 0 if not even one is served so. `loads`: each load test.
     """
 
     server: str
@@ -84,7 +86,7 @@ def measure_capacity(
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> ServerCapacity:
-    """Find the most streams, up to `streams`, with 99 of 100 frames answered within `p99` by a Triton server.
+    """Find the most streams, at most `streams`, for which a Triton server answers 99 of 100 frames within `p99`.
 
     repository   the folder of `plif export --to triton` on the server: it names the model and its frames
     triton       HOST:PORT of the server
@@ -119,7 +121,7 @@ def measure_capacity(
 
 
 def find_largest(is_held: Callable[[int], bool], most: int) -> int:
-    """Return the largest number from 1 to `most` that is held, 0 if none: double, then bisect."""
+    """Find the largest number from 1 to `most` for which `is_held` is true, 0 if none: double, then bisect."""
     good, bad, number = 0, most + 1, 1
     while good + 1 < bad:
         if is_held(number):
@@ -134,7 +136,7 @@ def find_largest(is_held: Callable[[int], bool], most: int) -> int:
 def run_load_test(
     server: str, model: str, x: np.ndarray, streams: int, every_s: float, bar_ms: float, seconds: float
 ) -> ServerLoad:
-    """Run one load test; x float32 [frames, C, H, W] is the cycle of frames that each stream sends."""
+    """Run one load test of a Triton server; each stream sends the frames x, float32 [frames, C, H, W], in a cycle."""
     clients = [_Client(server, model, x) for _ in range(streams)]
     ready = threading.Barrier(streams + 1)
     threads = [
@@ -156,7 +158,7 @@ def run_load_test(
 
 
 class _Client:
-    """One stream of a load test: the latencies of its frames and its sending delays, in seconds."""
+    """One stream of a load test of a Triton server: the latencies of its frames and its sending delays, in seconds."""
 
     def __init__(self, server: str, model: str, x: np.ndarray) -> None:
         self._server, self._model, self._x = server, model, x
@@ -166,7 +168,7 @@ class _Client:
         self.problem: str | None = None
 
     def run(self, ready: threading.Barrier, phase_s: float, every_s: float, seconds: float) -> None:
-        """Start the sequence, wait for all streams, then send frames for some seconds, the first after `phase_s`."""
+        """Run one stream of a load test: wait for all streams, then send frames, the first after `phase_s`."""
         try:
             with ExitStack() as stack:
                 try:

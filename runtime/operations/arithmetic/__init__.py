@@ -97,7 +97,7 @@ def _affine(x: GraphTensor, scale: npt.ArrayLike, shift: npt.ArrayLike) -> NewNo
 
 
 def _full_rank_operand(c: TorchCall, i: int) -> GraphTensor:
-    """Return operand i of a traced call, and refuse one with fewer axes than the result."""
+    """Return operand i of a recorded PyTorch call, and refuse one with fewer axes than the result."""
     x: GraphTensor = c.shaped(c.get(i))
     missing = len(c.node.shape) - len(c.get(i).shape)
     require(missing == 0, f"it joins {list(x.shape)} and {list(c.out)}", "give both as many axes")

@@ -115,7 +115,7 @@ def _concat_onnx(e: OnnxEmitter, node: Node, *inputs: str) -> str:
 
 
 def _expand_constant(e: OnnxEmitter, node: Node, name: str, varying: str) -> str:
-    """Expand a Constant to the batch size of the tensor `varying`; return any other tensor unchanged."""
+    """Expand a Constant node to the batch size of the tensor `varying`; return any other tensor unchanged."""
     if name not in e.initializers:
         return name
     rows = e.op("Shape", [varying], f"{node.name}.rows", start=0, end=1)
@@ -160,7 +160,7 @@ def _slice_node(c: TorchCall, source: RecordedNode, axis: int, start: int, stop:
 
 
 def _read_output(c: TorchCall) -> NewNode | GraphTensor:
-    """Read one output of an operation with several: split, chunk, unbind, or max and pooling with indices."""
+    """Read one output of a PyTorch operation with several: split, chunk, unbind, or max or pooling with indices."""
     output, i = c.get(0), int(c.node.op)
     inner = c.for_node(output)
     if i == 0 and (output.name == "max" or output.name.endswith("_with_indices")):

@@ -32,7 +32,7 @@ RETRY_S = 0.5
 
 
 class InivationSource(Source):
-    """A source that reads events from a DV server over TCP; see `Source`.
+    """A source that reads events of an iniVation camera from a DV server over TCP.
 
     The constructor connects, since the server tells the size of the sensor.
     """
@@ -55,7 +55,7 @@ class InivationSource(Source):
             raise
 
     def _find_sensor(self, sensor: tuple[int, int] | None) -> tuple[int, int]:
-        """Connect to the server and return the sensor's (width, height).
+        """Connect to the DV server, and return its sensor's (width, height).
 
         Raises PlifError when the server sends no events, or neither the server nor the user states the size.
         """
@@ -76,7 +76,7 @@ class InivationSource(Source):
         return resolution
 
     def _connect(self) -> bytes | None:
-        """Connect to the server; return its JSON about the sensor (read.py), or None when no server answers."""
+        """Connect to the DV server; return its JSON about the sensor, or None when no server answers."""
         if self._child is None:
             host_port = (self.address.host, str(self.address.port))
             self._child = Child(CHILD_PROGRAM, *host_port, size=0, stdin=PIPE, network=True)
@@ -97,7 +97,7 @@ class InivationSource(Source):
             self._end_child()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield events [N] of EVENT_DTYPE as they arrive; see Source."""
+        """Yield events [N] of EVENT_DTYPE as they arrive from the DV server."""
         self.begin(max_events)
         heard_s = time.monotonic()
         try:
@@ -124,7 +124,7 @@ class InivationSource(Source):
             self.losses.close(self.name)
 
     def _reconnect(self) -> Iterator[np.ndarray]:
-        """Try to reconnect, and yield ticks until a server answers or the source must end.
+        """Try to reconnect to the DV server; yield empty packets until it answers or the source must end.
 
         In the latter case the source is still lost.
         """

@@ -34,7 +34,7 @@ MEMORY = 1 << 30
 
 
 def relay_events(reader: dv_processing.io.NetworkReader) -> None:
-    """Write the events of a server as records until the connection ends.
+    """Write the events that a DV server sends as records to standard output, until the connection ends.
 
     Raises the exceptions of dv-processing for a broken packet.
     """
@@ -56,7 +56,7 @@ def relay_events(reader: dv_processing.io.NetworkReader) -> None:
 
 
 def _convert_batch(batch: dv_processing.EventStore) -> np.ndarray:
-    """Convert a dv batch, with timestamp int64, x and y int16, polarity int8, to events [N].
+    """Convert a batch of events of the library dv-processing to an event array [N].
 
     Negative coordinates become large ones, outside the sensor.
     """

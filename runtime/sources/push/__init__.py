@@ -35,7 +35,7 @@ EXPECTED = "expected a structured array [N] with t, x, y and p, or the four arra
 
 
 class PushSource(Source):
-    """A source of events that a program pushes from any thread; see `Source`.
+    """A source whose events a Python program pushes, from any thread.
 
     It ends after `end`, when all pushed events have been read.
 
@@ -62,7 +62,7 @@ class PushSource(Source):
         self._changed = threading.Condition()
 
     def push(self, events: np.ndarray | Iterable[object]) -> int:
-        """Add events to the queue; return the number that fitted. The others are dropped and counted.
+        """Push events into the source's queue; return the number that fitted. The others are dropped and counted.
 
         events  a structured array [N] with the fields t (us), x, y and p, under any of the names in our formats
                 (timestamp, polarity, ...), or the four as (t, x, y, p), each [N] of whole numbers. It is copied
@@ -82,7 +82,7 @@ class PushSource(Source):
         return room
 
     def _append(self, packet: np.ndarray) -> None:
-        """Copy a packet RAW [N] to the end of the queue."""
+        """Copy a packet of events, RAW [N], to the end of the source's queue."""
         self._queued += len(packet)
         while len(packet):
             part = packet[: BLOCK - self._filled]
@@ -94,7 +94,7 @@ class PushSource(Source):
                 self._open_block, self._filled = np.empty(BLOCK, RAW), 0
 
     def end(self) -> None:
-        """Mark the end of the events: the stream ends after those that were pushed. From any thread."""
+        """Mark the end of the pushed events: the stream ends after those in the queue. May be called from any thread."""
         with self._changed:
             self._ended = True
             self._changed.notify()
@@ -107,7 +107,7 @@ class PushSource(Source):
         self.end()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield events [N] of EVENT_DTYPE as they are pushed; see Source."""
+        """Yield events [N] of EVENT_DTYPE as a program pushes them."""
         self.begin(max_events)
         heard_s, has_started = time.monotonic(), False
         while (packet := self._wait_for_events()) is not None:
@@ -125,7 +125,7 @@ class PushSource(Source):
         self.losses.close(self.name)
 
     def _wait_for_events(self) -> np.ndarray | None:
-        """Wait for events and return the oldest; an empty packet after the time limit; None at the end."""
+        """Wait for pushed events and return the oldest; an empty packet after the time limit; None at the end."""
         with self._changed:
             if not self._queued and not self._ended:
                 limits = [s for s in (self.tick_s, None if self.lost else self._lost_s) if s is not None]
@@ -141,7 +141,7 @@ class PushSource(Source):
 
 
 def _convert_events(pushed: np.ndarray | Iterable[object]) -> np.ndarray:
-    """Convert pushed events, a structured array [N] or four arrays, to events [N] of EVENT_DTYPE."""
+    """Convert the events that a program pushes, a structured array [N] or four arrays, to EVENT_DTYPE [N]."""
     if isinstance(pushed, np.ndarray):
         if pushed.dtype == EVENT_DTYPE and pushed.ndim == 1:
             return np.asarray(pushed)
@@ -162,7 +162,7 @@ def _convert_events(pushed: np.ndarray | Iterable[object]) -> np.ndarray:
 
 
 def _clip_coordinates(coordinates: np.ndarray) -> np.ndarray:
-    """Convert coordinates [N] to 16 bits; those that do not fit become 65535, outside every sensor."""
+    """Convert event coordinates [N] to 16 bits; those that do not fit become 65535, outside every sensor."""
     if np.can_cast(coordinates.dtype, np.uint16):
         return np.ascontiguousarray(coordinates)  # NumPy copies a strided field four times slower
     return np.where((coordinates < 0) | (coordinates > 65535), 65535, coordinates)

@@ -78,7 +78,7 @@ COMMON_OPTIONS: Mapping[str, Parser] = {
 
 
 class SimulatedSource(Source):
-    """A simulated camera as a source of events: a recording that is made while it is read.
+    """A simulated camera as a source of events; its recording is made while it is read.
 
     `options` has a reader for each option that the spec may have, and `values` the options that it has. Raises
     PlifError for any other option.
@@ -101,11 +101,11 @@ class SimulatedSource(Source):
         self._end_us, self._seed = round(self.values.get("seconds", 3.0) * 1e6), self.values.get("seed", 0)
 
     def _make_pieces(self) -> Iterator[npt.NDArray[np.void]]:
-        """Yield the events [N] of short consecutive times, in order: only one piece is in memory."""
+        """Yield the simulated events [N] of consecutive short times, so that only one piece is in memory."""
         raise NotImplementedError
 
     def packets(self, max_events: int = 65536) -> Iterator[npt.NDArray[np.void]]:
-        """Yield events [N] in order, N <= max_events."""
+        """Yield the simulated events [N] in order, N <= max_events."""
         self.begin(max_events)
         for events in self._make_pieces():
             yield from split_packets(events, max_events)
@@ -116,7 +116,7 @@ PERIOD_US = DURATION_US + PAUSE_US
 
 
 class DigitSource(SimulatedSource):
-    """A simulated source that shows drawn digits, one at a time. `truth` has the digits with their times."""
+    """A simulated source that shows drawn digits, one at a time; `truth` lists the digits with their times."""
 
     options: ClassVar = {**COMMON_OPTIONS, "digit": integer_parser(0, 9)}
     example = "sim:digits?seed=7&seconds=3&digit=3"
@@ -128,7 +128,7 @@ class DigitSource(SimulatedSource):
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
-        """The digits that are shown, as a list of (t_start_us, t_end_us, class)."""
+        """The digits that the simulated source shows, as a list of (t_start_us, t_end_us, class)."""
         shown = []
         for start_us in range(0, self._end_us, PERIOD_US):
             digit, _ = self._draw_one(start_us // PERIOD_US)
@@ -152,7 +152,7 @@ LEAST_PX, MOST_PX = 16, 2048
 
 
 def _parse_sensor(text: str) -> tuple[int, int]:
-    """Parse WIDTHxHEIGHT of a simulated camera."""
+    """Parse the sensor size WIDTHxHEIGHT in the spec of a simulated source."""
     try:
         size = parse_size("", text)
     except PlifError:
@@ -172,7 +172,7 @@ CHOICES = {  # the first of each is the usual one
 
 
 def _parse_gesture(text: str) -> int:
-    """Parse a gesture class, by its name or number."""
+    """Parse the gesture class, by its name or number, in the spec of a simulated source."""
     try:
         return CLASSES.index(text) if text in CLASSES else integer_parser(0, len(CLASSES) - 1)(text)
     except ValueError:
@@ -180,9 +180,9 @@ def _parse_gesture(text: str) -> int:
 
 
 class GestureSource(SimulatedSource):
-    """A simulated source that shows one performer. `truth` and `recognisable_us` hold its gestures and their times.
+    """A simulated source that shows a person with gestures; `truth` lists the gestures with their times.
 
-    Both are known before anything is read.
+    `truth` and `recognisable_us` are known before anything is read.
     """
 
     options: ClassVar = {
@@ -206,7 +206,7 @@ class GestureSource(SimulatedSource):
 
     @property
     def truth(self) -> list[tuple[int, int, str]]:
-        """The gestures of the performer, as a list of (t_on_us, t_off_us, class).
+        """The gestures that the simulated source shows, as a list of (t_on_us, t_off_us, class).
 
         Each lasts from the arms' first movement until they hang again. Empty for everyday people and things.
         """
@@ -214,7 +214,7 @@ class GestureSource(SimulatedSource):
 
     @property
     def recognisable_us(self) -> list[int]:
-        """The times in us at which the arms are in place and the gesture itself begins, one for each entry of `truth`."""
+        """The times in us at which each simulated gesture becomes recognisable, one for each entry of `truth`."""
         return [bout.t_ready_us for bout in self._bouts]
 
     def _make_pieces(self) -> Iterator[npt.NDArray[np.void]]:
@@ -235,7 +235,7 @@ class GestureSource(SimulatedSource):
 
 
 def _make_range_reader(low: float, high: float) -> Parser:
-    """Return a reader of numbers from `low` to `high`."""
+    """Return a parser of numbers from `low` to `high`, for options in the spec of a simulated source."""
 
     def read(text: str) -> float:
         number = parse_scalar(text)
@@ -247,7 +247,7 @@ def _make_range_reader(low: float, high: float) -> Parser:
 
 
 class MotionSource(SimulatedSource):
-    """A simulated source that shows a person with the motion of a motion capture file.
+    """A simulated source that shows a person who moves as in a motion capture file.
 
     The constructor reads the file.
     """
@@ -295,7 +295,7 @@ SIMULATED: dict[str, type[SimulatedSource]] = {
 
 
 def open_simulated(spec: str, sensor: tuple[int, int] | None = None) -> SimulatedSource:
-    """Open the simulated source of a spec sim:NAME?... Raises PlifError for a name without a simulation."""
+    """Open the simulated source that a spec such as sim:digits?seed=7 names. Raises PlifError for an unknown name."""
     name = spec.removeprefix("sim:").removeprefix("//").partition("?")[0]
     if name not in SIMULATED:
         examples = " or ".join(source.example for source in SIMULATED.values())

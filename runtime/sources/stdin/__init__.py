@@ -21,7 +21,7 @@ READ_BYTES = 1 << 16
 
 
 class StdinSource(Source):
-    """A source that reads CSV events from standard input; see `Source`.
+    """A source that reads events as lines of CSV from standard input.
 
     A packet holds the lines that were available when standard input was read; it does not wait for more.
     """
@@ -48,7 +48,7 @@ class StdinSource(Source):
             os.write(self._wake[1], b"x")
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield events [N] of EVENT_DTYPE as they arrive; see Source."""
+        """Yield events [N] of EVENT_DTYPE as they arrive on standard input."""
         self.begin(max_events)
         # raw: a thread in a buffered read holds the buffer's lock, and Python could not exit
         stream = self._stream if self._stream is not None else getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)

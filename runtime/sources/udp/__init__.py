@@ -48,7 +48,7 @@ RCVBUFFORCE = 33
 
 
 class UdpSource(Source):
-    """A source that receives events in UDP datagrams; see `Source`.
+    """A source that receives events in UDP datagrams from the network.
 
     `datagrams` counts those that were received, malformed, refused or dropped by the kernel.
     """
@@ -118,7 +118,7 @@ class UdpSource(Source):
             sock.close()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield events [N] of EVENT_DTYPE as they arrive; see Source."""
+        """Yield events [N] of EVENT_DTYPE as UDP datagrams arrive."""
         self.begin(max_events)
         host, port, *_ = self._socket.getsockname()
         self._listen_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -170,7 +170,7 @@ class UdpSource(Source):
     def _accept_datagrams(
         self, data: np.ndarray, ends: list[int], arrived_us: list[int], senders: list[object]
     ) -> Iterator[np.ndarray]:
-        """Decode consecutive datagrams, uint8 [bytes], and yield the events [N] with an accepted time.
+        """Decode consecutive datagrams, uint8 [bytes], and yield the events [N] whose times are plausible.
 
         These include events of pending datagrams.
         """
@@ -196,13 +196,13 @@ class UdpSource(Source):
             yield from timeline.flush_pending(now_us, end=True)
 
     def _flush_pending(self, end: bool = False) -> Iterator[np.ndarray]:
-        """Yield the pending packets [N] of all senders that count as accepted after a silence."""
+        """Yield the packets [N] that were held back for a doubtful time, of each sender that has been silent since."""
         for _, timeline in self._clocks.values():
             yield from timeline.flush_pending(_now_us(), end)
 
     @property
     def _due_us(self) -> int | None:
-        """The time at which the next pending datagram must be accepted if none comes before; None when none is pending."""
+        """The time at which the next held-back UDP datagram is accepted if no other comes before; None if none is held."""
         return min((due for _, timeline in self._clocks.values() if (due := timeline.due_us) is not None), default=None)
 
     def _refuse(self, count: int) -> None:
@@ -215,7 +215,7 @@ class UdpSource(Source):
         self.losses.add(count, "with a time that jumped, and that no other datagram confirmed")
 
     def _poll_timeout_ms(self) -> float | None:
-        """Return the time in ms that poll() may sleep, until silence next has an effect; None for no limit."""
+        """Return the time in ms that poll() may wait for datagrams until a silence has an effect; None for no limit."""
         silent_s = (_now_us() - self._heard_us) / 1e6
         limits = [s - silent_s for s in (None if self.lost else self._lost_s, self._end_s) if s is not None]
         if self.tick_s is not None:
@@ -225,7 +225,7 @@ class UdpSource(Source):
         return max(0.0, 1e3 * min(limits)) + 1 if limits else None
 
     def _receive_datagrams(self, view: memoryview, room: int) -> tuple[list[int], list[int], list[object]]:
-        """Receive the waiting datagrams, up to `room` accepted bytes, end to end in `view`.
+        """Receive the waiting UDP datagrams, up to `room` accepted bytes, one after the other into `view`.
 
         Returns for each the offset of its end, its time of arrival in us, and its sender.
         """
@@ -272,7 +272,7 @@ class UdpSource(Source):
         return ends, arrived_us, senders
 
     def _has_usable_event(self, datagram: memoryview) -> bool:
-        """Return whether a datagram holds a usable event; only then may its sender become the owner.
+        """Return whether a datagram holds a usable event; only then may its sender become the owner of the UDP stream.
 
         A stray datagram of another program has none. Its events count as invalid.
         """
@@ -318,7 +318,7 @@ def _remedy(buffer_bytes: int) -> str:
 
 
 def _enlarge_buffer(sock: socket.socket) -> int:
-    """Enlarge the receive buffer of a socket as far as possible; return its size in bytes as the kernel counts them."""
+    """Enlarge a socket's receive buffer as far as the kernel allows; return its size in bytes."""
     for option in (RCVBUFFORCE, socket.SO_RCVBUF) if sys.platform == "linux" else (socket.SO_RCVBUF,):
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER)

@@ -14,7 +14,7 @@ from runtime.core.events.framing import parse_time_us
 
 @dataclass(frozen=True)
 class Address:
-    """The parsed address of a network source.
+    """The parsed address of a network source: host, port and options.
 
     host may be a name, an IPv4 address or an IPv6 address without its brackets.
     """
@@ -26,7 +26,7 @@ class Address:
 
     @classmethod
     def parse(cls, spec: str, options: Sequence[str], example: str) -> Address:
-        """Parse a spec `scheme://HOST:PORT?key=value`; `options` are the allowed keys. PlifError names the mistake."""
+        """Parse an address `scheme://HOST:PORT?key=value`, with `options` as the allowed keys. Raises PlifError."""
         try:
             parts = urlsplit(spec)
             host, port = parts.hostname, parts.port
@@ -41,17 +41,17 @@ class Address:
         return cls(spec, host, port, values)
 
     def seconds(self, name: str, default: float | None) -> float | None:
-        """Return an option that is a time, such as 2s or 500ms, in seconds; else `default`."""
+        """Return an option of the address that is a time, such as 2s or 500ms, in seconds; else `default`."""
         text = self.options.get(name)
         return default if text is None else parse_time_us(self.spec, name, text) / 1e6
 
     def sensor(self, default: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Return the sensor's (width, height) from the option `sensor=WxH`, else `default`."""
+        """Return the sensor's (width, height) from the address's option `sensor=WxH`, else `default`."""
         text = self.options.get("sensor")
         return default if text is None else parse_size(f"{self.spec}: sensor={text}", text)
 
     def resolve(self, kind: socket.SocketKind) -> tuple[socket.AddressFamily, tuple[object, ...]]:
-        """Resolve the host; return (family, address) for a socket of this kind."""
+        """Resolve the host of the address; return (family, address) for a socket of this kind."""
         try:
             info = socket.getaddrinfo(self.host, self.port, type=kind)[0]
         except OSError as error:

@@ -29,11 +29,11 @@ NO_TIME = 1 << 31
 
 
 class TimeUnwrapper:
-    """An unwrapper of uint32 times [N] to int64 [N]: it returns the times nearest to the expected one.
+    """A converter of wrapping 32-bit event times [N] to int64 [N], by the time that is expected next.
 
-    They are right within 35 minutes of it. The caller may set `expected_us`: then no wrong or late datagram changes
-    the meaning of the next. Where it is None, the last time of the call before is expected. (The unwrapper of files
-    counts steps back instead.)
+    Times are right within 35 minutes of the expected one. The caller may set `expected_us`: then no wrong or late
+    datagram changes the meaning of the next. Where it is None, the last time of the call before is expected. (The
+    unwrapper of files counts steps back instead.)
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class TimeUnwrapper:
 
 
 class DatagramDecoder:
-    """A decoder of the datagrams of one sender into events. Invalid events are counted in the losses.
+    """A decoder of the UDP datagrams of one sender into events; invalid events are counted in the losses.
 
     After `feed`, `ends` holds the end of each datagram's events in the returned array. `lost` counts the datagrams
     that are missing in the sequence, where the format has sequence numbers.
@@ -73,7 +73,7 @@ class DatagramDecoder:
         return size > self.header and (size - self.header) % self.unit == 0
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """Decode consecutive datagrams, uint8 [bytes], to events [N].
+        """Decode consecutive UDP datagrams, uint8 [bytes], to events [N].
 
         `ends` is the byte offset of each datagram's end, `arrived_us` its time of arrival in microseconds.
         """
@@ -88,7 +88,7 @@ class T64Decoder(DatagramDecoder):
     unit = T64.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """Decode t64 datagrams, uint8 [bytes], to events [N]; see DatagramDecoder.feed."""
+        """Decode UDP datagrams of the format t64 (64-bit event times), uint8 [bytes], to events [N]."""
         raw = data.view(T64)
         good = raw["on"] <= 1
         self.ends = np.asarray(ends) // self.unit
@@ -103,7 +103,7 @@ class T32Decoder(DatagramDecoder):
     unit = T32.itemsize
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """Decode t32 datagrams, uint8 [bytes], to events [N]; see DatagramDecoder.feed."""
+        """Decode UDP datagrams of the format t32 (32-bit event times), uint8 [bytes], to events [N]."""
         raw = data.view(T32)
         self.ends = np.asarray(ends) // self.unit
         return make_events(self.unwrap(raw["t"]), raw["x"], raw["yon"] >> 1, (raw["yon"] & 1).astype(bool))
@@ -113,7 +113,7 @@ class SpifDecoder(DatagramDecoder):
     unit = 4
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """Decode spif datagrams, uint8 [bytes], to events [N]; see DatagramDecoder.feed."""
+        """Decode UDP datagrams of the SpiNNaker format spif, uint8 [bytes], to events [N]."""
         datagrams = zip(_split_words(data.view("<u4"), ends), arrived_us, strict=True)
         return self._join_datagrams([self._decode_words(words, now_us) for words, now_us in datagrams])
 
@@ -128,7 +128,7 @@ class SpifDecoder(DatagramDecoder):
         return make_events(t, (words >> 16) & 0x7FFF, words & 0x7FFF, ((words >> 15) & 1).astype(bool))
 
     def _decode_mixed(self, words: np.ndarray, now_us: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the times int64 [N] and event words [N] of a spif datagram that mixes events with and without a time.
+        """Decode a spif datagram that mixes events with and without a time: times int64 [N], event words [N].
 
         The start of an event depends on all before it, so this loop is in Python. It does nothing else, since anybody
         may send 16,000 words.
@@ -158,7 +158,7 @@ class JaerDecoder(DatagramDecoder):
         self._words = Decoder(Words.AEDAT2)
 
     def feed(self, data: np.ndarray, ends: list[int], arrived_us: list[int]) -> np.ndarray:
-        """Decode jaer datagrams, uint8 [bytes], to events [N]; see DatagramDecoder.feed."""
+        """Decode UDP datagrams of the program jAER, uint8 [bytes], to events [N]."""
         datagrams = []
         for words in _split_words(data.view(">u4"), ends):
             sequence = int(words[0])
@@ -171,7 +171,7 @@ class JaerDecoder(DatagramDecoder):
         return self._join_datagrams(datagrams)
 
     def _decode_words(self, words: np.ndarray) -> np.ndarray:
-        """Decode the words [N, 2] of one jaer datagram to events [N].
+        """Decode the words [N, 2] of one datagram of the program jAER to events [N].
 
         The decoder of AEDAT 2.0 gets the index of each event as its time; the real times are put in afterwards.
         """
@@ -183,7 +183,7 @@ class JaerDecoder(DatagramDecoder):
 
 
 def _split_words(words: np.ndarray, ends: list[int]) -> list[np.ndarray]:
-    """Split words of 4 bytes into the words of each datagram; `ends` counts bytes."""
+    """Split an array of 4-byte words into the words of each datagram; `ends` counts bytes."""
     return [words[begin // 4 : end // 4] for begin, end in itertools.pairwise((0, *ends))]
 
 
@@ -221,7 +221,7 @@ def _encode_jaer(events: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DatagramFormat:
-    """A datagram format: its decoder, its encoder (events [N] to bytes), and the largest (width, height) of a sensor."""
+    """A format of UDP datagrams with events: its decoder, its encoder, and the largest sensor (width, height)."""
 
     decoder: Callable[[Losses], DatagramDecoder]
     encode: Callable[[np.ndarray], np.ndarray]
@@ -237,7 +237,10 @@ DATAGRAM_FORMATS: dict[str, DatagramFormat] = {
 
 
 def encode_datagrams(events: np.ndarray, form: str, count: int, sequence: int = 0) -> Iterator[bytes]:
-    """Encode events [N] as datagrams of `count` events; `sequence` is the number of the first datagram (jaer)."""
+    """Encode events [N] as UDP datagrams of `count` events each, in the format `form`.
+
+    `sequence` is the number of the first datagram (jaer).
+    """
     wire = DATAGRAM_FORMATS[form]
     for number, begin in enumerate(range(0, len(events), count)):
         body = wire.encode(events[begin : begin + count]).tobytes()

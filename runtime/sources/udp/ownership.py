@@ -30,7 +30,7 @@ MAX_NAMED = 4  # refused hosts that are reported at once, and that a repeated re
 
 
 class Ownership:
-    """The owner of a UDP stream, and the hosts that it refused.
+    """The owner of a UDP stream (the only host whose datagrams are accepted), and the hosts that were refused.
 
     owner     the IP address that owns the stream, as the socket writes it; None: no host does
     anybody   every host is accepted
@@ -47,7 +47,7 @@ class Ownership:
         datagrams: dict[str, int],
         say: Callable[[str], None],
     ) -> None:
-        """Check the options from= and owner= of a UDP address, and set the rule.
+        """Check the options from= and owner= of a UDP address, and set the rule by which a host owns the stream.
 
         `datagrams` counts datagrams by fate; this class counts `foreign` and `takeovers`. Raises PlifError for options that
         contradict each other and for an invalid host address.
@@ -71,7 +71,7 @@ class Ownership:
         self._dropped = self._dropped_us = 0  # datagrams that the kernel dropped, and the time of that count
 
     def may_change(self, now_us: int, empty_us: int, lost: bool) -> bool:
-        """Return whether the next host that sends an event becomes the owner of the stream.
+        """Return whether the next host that sends a usable event becomes the owner of the UDP stream.
 
         empty_us  the last time at which no datagram waited in the socket
         lost      True when the source counts as lost
@@ -84,7 +84,7 @@ class Ownership:
         return lost and silent_us >= 1e6 * self.silence_s
 
     def change(self, host: str, now_us: int) -> None:
-        """Make `host` the owner of the stream from now on."""
+        """Change the owner of the UDP stream to `host`, whose datagrams are accepted from now on."""
         if self.owner is not None:
             self._datagrams["takeovers"] += 1
             self._say(
@@ -95,7 +95,7 @@ class Ownership:
         self.refused.clear()
 
     def refuse(self, host: str, now_us: int) -> None:
-        """Count a datagram of a refused host, and report the host when it is due."""
+        """Count a datagram of a host that is not the UDP stream's owner, and report the host from time to time."""
         self._datagrams["foreign"] += 1
         count, _ = self.refused.get(host, (0, 0))
         if not count and len(self.refused) >= MAX_HOSTS:
@@ -114,12 +114,12 @@ class Ownership:
         )
 
     def summarize_refused(self) -> str:
-        """Return a line about all refused datagrams, for the end of the stream."""
+        """Return a line of text about all refused UDP datagrams, for the end of the stream."""
         hosts = f" ({', '.join(self._list_refused()[:MAX_NAMED])})" * bool(self.refused)
         return f"{self._datagrams['foreign']} datagrams of other hosts were not taken{hosts}: {self._describe_owner()}"
 
     def _list_refused(self) -> list[str]:
-        """Return the refused hosts with their datagram counts, those with the most datagrams first."""
+        """Return the hosts whose UDP datagrams were refused, as texts with counts, most datagrams first."""
         counts = sorted(((count, to_plain_address(host)) for host, (count, _) in self.refused.items()), reverse=True)
         return [f"{host} ({count} datagrams)" if count > 1 else host for count, host in counts]
 
@@ -128,7 +128,7 @@ class Ownership:
         return f"this stream belongs to {to_plain_address(self.owner)}{first}"
 
     def status(self, now_us: int) -> dict[str, object]:
-        """Return the owner, and each refused host with the option that would accept it, for JSON."""
+        """Return the UDP stream's owner and each refused host, with the option that would accept it, for JSON."""
         hosts = [(to_plain_address(host), *counts) for host, counts in list(self.refused.items())]
         return {
             "owner": None if self.owner is None else to_plain_address(self.owner),

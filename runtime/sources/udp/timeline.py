@@ -34,7 +34,7 @@ SLOWER_US = 50_000
 
 
 class Timeline:
-    """The clock of one UDP sender, which accepts or refuses the times of its datagrams.
+    """The clock of one UDP sender, which accepts or refuses datagrams by whether their event times are plausible.
 
     `now_us` is the time of our monotonic clock. `refuse` is called with the number of events that had a damaged time.
     """
@@ -46,23 +46,23 @@ class Timeline:
         self._pending: tuple[int, np.ndarray] | None = None  # time of arrival, its events [N]
 
     def expected_us(self, now_us: int) -> int | None:
-        """Return the event time in us to expect in a datagram that arrives now; None before the first datagram."""
+        """Return the event time in us to expect in a UDP datagram that arrives now; None before the first one."""
         return None if self._clock_us is None else max(self._clock_us, now_us + self._lead_us)
 
     @property
     def due_us(self) -> int | None:
-        """The time at which `flush_pending` must be called if no datagram comes before; None when none is pending."""
+        """The time at which `flush_pending` must be called if no UDP datagram comes before; None if none is held back."""
         return self._pending[0] + GAP_US if self._pending else None
 
     def try_continue(self, t_us: np.ndarray, now_us: int) -> bool:
-        """Return whether the times int64 [N] of some datagrams all continue, with none pending; if so, accept them.
+        """Accept datagrams at once if their times int64 [N] all continue the sender's clock; return whether they do.
 
         False for the first datagrams, since one of them alone starts the clock.
         """
         return not self._pending and self._clock_us is not None and self._advance(t_us, now_us) is not None
 
     def accept_datagram(self, events: np.ndarray, now_us: int) -> list[np.ndarray]:
-        """Accept or keep the events [N] of one datagram; return the packets that are accepted now, in order."""
+        """Accept the events [N] of a datagram, or hold them back; return the packets that are accepted now, in order."""
         if not len(events):
             return []
         moves_clock = self._advance(events["t"], now_us)
@@ -86,19 +86,19 @@ class Timeline:
         return []
 
     def flush_pending(self, now_us: int, end: bool = False) -> list[np.ndarray]:
-        """Return the pending packet of events [N] in a list, if a silence or the end accepts it; else an empty list."""
+        """Return the held-back packet of events [N] in a list, if a silence or the stream's end accepts it, else []."""
         return (
             [self._accept_jump(self._pending)] if self._pending and (end or now_us >= self._pending[0] + GAP_US) else []
         )
 
     def _accept_jump(self, pending: tuple[int, np.ndarray]) -> np.ndarray:
-        """Set the clock to the times of a pending datagram and return its events [N]."""
+        """Set the sender's clock to the times of a held-back datagram, and return its events [N]."""
         self._pending, self._clock_us = None, int(pending[1]["t"].max())
         self._lead_us = self._clock_us - pending[0]
         return pending[1]
 
     def _advance(self, t_us: np.ndarray, now_us: int) -> bool | None:
-        """Advance the clock by times int64 [N]; return whether they move it, None when they do not continue."""
+        """Advance the sender's clock to times int64 [N]; return whether it moved, None if the times do not continue."""
         if not len(t_us):
             return False
         low_us, high_us, lead_us = int(t_us.min()), int(t_us.max()), int(t_us.max()) - now_us

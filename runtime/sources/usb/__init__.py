@@ -28,7 +28,7 @@ RETRY_S = 1.0
 
 
 class UsbSource(Source):
-    """A source that reads events from a USB event camera; see `Source`. The constructor opens the camera."""
+    """A source that reads events from a USB event camera, which the constructor opens."""
 
     format = "usb"
 
@@ -79,7 +79,7 @@ class UsbSource(Source):
             self._close_camera()
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield events [N] of EVENT_DTYPE as they arrive; see Source."""
+        """Yield events [N] of EVENT_DTYPE as they arrive from the USB camera."""
         self.begin(max_events)
         try:
             while not self._stop.is_set():
@@ -110,7 +110,7 @@ class UsbSource(Source):
                 return
 
     def _reopen(self, error: Exception) -> Iterator[np.ndarray]:
-        """Try to reopen a lost camera, and yield ticks until it is back or the stream ends."""
+        """Try to reopen a lost USB camera; yield empty packets until it is back or the stream ends."""
         lost_s = time.monotonic()
         self.went_away(f"the camera went away ({' '.join(str(error).split())[:100]}): lost")
         self._close_camera()

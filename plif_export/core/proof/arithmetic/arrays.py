@@ -19,7 +19,7 @@ WINDOW = 64  # numbers of a pooling window
 
 
 class NumpyBackend:
-    """The NumPy implementation of the backend `m` that operations and neuron equations call.
+    """The NumPy implementation of the math functions that operations and neuron equations call (backend `m`).
 
     Values are arrays [B, ...] and numbers, computed in `dtype`.
     """
@@ -36,7 +36,7 @@ class NumpyBackend:
         return np.asarray(np.where(condition, a, b))
 
     def op(self, name: str, *operands: Array | float) -> Array:
-        """Apply one named operation of a traced neuron program to arrays.
+        """Apply one named math operation of a traced neuron program to NumPy arrays.
 
         runtime.neurons.traced_program.program.OPS lists the names.
         """
@@ -103,7 +103,7 @@ class NumpyBackend:
         return np.asarray(x @ weight.T)
 
     def im2col_matmul(self, windows: Array, weight: Array, groups: int) -> Array:
-        """Multiply im2col windows by convolution weights, group by group.
+        """Multiply the input windows of a convolution (im2col) by its weights, group by group.
 
         windows [B, I, ..., k...] and weight [O, I / groups, k...] -> [B, O, ...]
         """
@@ -117,7 +117,7 @@ class NumpyBackend:
     # --- reduced precision ------------------------------------------------------------------------------------------
 
     def to_counts(self, x: Array, area: int) -> Array:
-        """Round averaged spike counts [B, ...] to whole numbers, in a dtype with exact sums (float64)."""
+        """Turn averages of spikes [B, ...] back into whole numbers of spikes, in float64 so that sums are exact."""
         return np.asarray(np.rint(x * x.dtype.type(area)), np.promote_types(self.dtype, np.float64))
 
     def real(self, sums: Array) -> Array:
@@ -145,7 +145,7 @@ class NumpyBackend:
 
 
 def _restore_axes(reduced: Array, axes: Sizes, keep: bool) -> Array:
-    """Put reduced axes back with size 1 if `keep` is true.
+    """Put axes that a sum or mean removed back with size 1, if `keep` is true.
 
     NumPy's type stubs accept only constants as keepdims.
     """

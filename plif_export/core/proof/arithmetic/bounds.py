@@ -26,7 +26,7 @@ from runtime.core.model.symbol import Terms
 
 @dataclass(frozen=True)
 class LayerBound:
-    """The largest rounding error of h and of each state variable of a layer after one step.
+    """The largest rounding error of a neuron layer's membrane h and of each state variable after one step.
 
     Arrays are float64 [1, ...]; 0 where arithmetic is exact.
     """
@@ -39,7 +39,7 @@ class LayerBound:
 
 
 class Bounds:
-    """The rounding bounds of a graph, computed step by step.
+    """The rounding error bounds of all values of a network graph, computed step by step.
 
     half  a further relative rounding of sums by an engine with float16 kernels
     """
@@ -57,7 +57,7 @@ class Bounds:
         self.silent: set[str] = set()  # layers in which a neuron was silent, in any step so far
 
     def step(self, x: Array, fired: Mapping[str, Array], lookup: StateLookup | None = None) -> StepBounds:
-        """Return the rounding bounds of one step on x [1, ...], given the spikes of all layers.
+        """Return the rounding error bounds of one time-step of a network on x [1, ...], given all layers' spikes.
 
         fired   {layer: spikes [1, ...]}; spikes may be added while they become known
         lookup  (layer, variable, "before" or "after") -> the state [1, ...]; not needed if no node reads a state
@@ -65,7 +65,7 @@ class Bounds:
         return StepBounds(self, x, fired, lookup)
 
     def record_coverage(self, layer: str, step: LayerStep) -> None:
-        """Record whether the reference made a layer spike and stay silent, for the coverage of the proof."""
+        """Record whether a layer spiked and stayed silent in the reference model, for the proof's coverage."""
         if np.any(step.s):
             self.spiked.add(layer)
         if step.values != "spikes" or not np.all(step.s):
@@ -73,12 +73,12 @@ class Bounds:
 
     @property
     def untested(self) -> list[str]:
-        """The layers that never spiked, or always did, so that their thresholds were not tested."""
+        """The layers that never spiked, or always did, so that the proof did not test their thresholds."""
         return [layer for layer in self.neurons if layer not in self.spiked & self.silent]
 
 
 class StepBounds:
-    """The values and rounding measures of one time-step of a graph, computed on demand by node name."""
+    """The values and rounding bounds of one time-step of a network graph, computed on demand by node name."""
 
     def __init__(self, bounds: Bounds, x: Array, fired: Mapping[str, Array], lookup: StateLookup | None) -> None:
         self.bounds, self.x, self.fired = bounds, x, fired
@@ -87,7 +87,7 @@ class StepBounds:
         self._measures: dict[str, Measure] = {}
 
     def value(self, name: str) -> Array:
-        """Return the float32 value [1, ...] of a node in this step."""
+        """Return the float32 value [1, ...] that a graph node has in this time-step, by its name."""
         node = self.bounds.nodes.get(name)
         if node is None or node.op == "Neuron":
             return np.asarray(self.x if node is None else self.fired[node.layer], np.float32)
@@ -104,7 +104,7 @@ class StepBounds:
         return interpret.gather_inputs(node, self.value)
 
     def measure(self, name: str) -> Measure:
-        """Return the rounding measure of a node's value in this step."""
+        """Return the rounding measure (what bounds the error) of a graph node's value in this time-step."""
         if name not in self._measures:
             node = self.bounds.nodes.get(name)
             if node is not None and node.op == "Neuron" and node.values == "spikes":
@@ -132,7 +132,7 @@ class StepBounds:
         return Measure(m.size, terms, np.asarray(m.common_unit), partial(self.value, node.name))
 
     def neuron_bound(self, layer: str, state: State, exact: bool = True) -> LayerBound:
-        """Return the rounding bound of one neuron layer in this step, from its states {variable: [1, ...]}.
+        """Return the rounding error bound of a neuron layer in this time-step, from its states {variable: [1, ...]}.
 
         exact  True: exact sums have the bound 0; False: they have the bound of an inexact sum of the same size
         """
@@ -147,7 +147,7 @@ class StepBounds:
         return bound
 
     def _measure_neuron(self, node: Node, state: State) -> tuple[Measure, Measure, dict[str, Measure]]:
-        """Return the rounding measures of h, s and the next states of a neuron layer."""
+        """Return the rounding measures of a neuron layer's membrane h, spikes s and next states."""
         read = tuple(self.measure(name) for name in node.inputs)
         params = {k: Measure.from_values(broadcast_like(v, node.shape), factor=True) for k, v in node.params.items()}
         terms = Terms(node.attrs, params, lambda name, number: Measure.from_values(np.asarray(number, np.float32)))
@@ -160,7 +160,7 @@ class StepBounds:
         return measures
 
     def _measure_analog(self, node: Node) -> Measure:
-        """Return the measure of a layer's analog output or of its state after the step.
+        """Return the rounding measure of a layer's output that is no spikes, or of its state after the step.
 
         An engine computes these itself, so they carry rounding errors; binary spikes do not.
         """
@@ -175,7 +175,7 @@ class StepBounds:
         return np.broadcast_to(m.bound(self.bounds.half, exact), shape)
 
     def output_bound(self) -> Array:
-        """Return the rounding bound of the network's output y, float64 [1, classes]."""
+        """Return the rounding error bound of the network's output y in this time-step, float64 [1, classes]."""
         return self.measure(self.bounds.output).bound(self.bounds.half)
 
 

@@ -25,7 +25,7 @@ Inputs = Array | tuple[Array, ...]  # of a neuron: a tuple if it has several
 
 @dataclass(frozen=True)
 class LayerStep:
-    """The result of one neuron layer in one time-step, arrays [B, ...].
+    """The result of one neuron layer in one time-step: membrane, spikes and states, arrays [B, ...].
 
     h       the membrane before the reset
     s       the spikes, {0, 1} or bool
@@ -43,12 +43,12 @@ class LayerStep:
 
     @property
     def v(self) -> Array:
-        """The membrane v after the step, [B, ...]."""
+        """The membrane potential v of a neuron layer after a time-step, [B, ...]."""
         return self.after["v"]
 
 
 def initial_state(graph: Graph, batch: int, dtype: type = np.float32) -> State:
-    """Return the state of a graph after a reset: {layer: v [B, ...]} of `dtype`.
+    """Return the state of a network graph after a reset: {layer: v [B, ...]} of `dtype`.
 
     Further variables have the keys of runtime.core.model.graph.state_key.
     """
@@ -60,7 +60,7 @@ def initial_state(graph: Graph, batch: int, dtype: type = np.float32) -> State:
 
 
 def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tuple[Array, State, dict[str, LayerStep]]:
-    """Run one time-step of a graph in `dtype` and return the output, the next state and the layer results.
+    """Run one time-step of a network graph in NumPy; return the output, the next state and each layer's results.
 
     x [B, C, H, W] and a state {layer: v [B, ...]} -> (y [B, classes], the state after the step, {layer: LayerStep}).
     The state argument is not changed.
@@ -84,13 +84,13 @@ def step(graph: Graph, x: Array, state: State, dtype: type = np.float32) -> tupl
 
 
 def gather_inputs(node: Node, value: Callable[[str], Array]) -> Inputs:
-    """Return the inputs of a neuron node: one array, or a tuple of several."""
+    """Return the input arrays of a neuron node: one array, or a tuple of several."""
     read = tuple(value(name) for name in node.inputs)
     return read[0] if len(read) == 1 else read
 
 
 def apply_node(m: NumpyBackend, node: Node, *inputs: Array) -> Array:
-    """Compute the output [B, ...] of a node that is not a neuron."""
+    """Compute the output [B, ...] of a graph node that is not a neuron."""
     meaning = OPERATIONS[node.op].meaning
     assert meaning is not None
     y: Array = meaning(m, node, {key: m.parameter(value) for key, value in node.params.items()}, *inputs)
@@ -98,7 +98,7 @@ def apply_node(m: NumpyBackend, node: Node, *inputs: Array) -> Array:
 
 
 def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.float32) -> tuple[Array, State]:
-    """Run T time-steps of a graph in `dtype`.
+    """Run T time-steps of a network graph in NumPy, in `dtype`.
 
     x [T, B, C, H, W] -> (y [T, B, classes], state {layer: v [B, ...]})
     """
@@ -111,7 +111,7 @@ def run(graph: Graph, x: Array, state: State | None = None, dtype: type = np.flo
 
 
 def step_neuron(node: Node, x: Inputs, state: State, dtype: type = np.float32) -> LayerStep:
-    """Run one time-step of a neuron layer by the equation of its kind, in NumPy and `dtype`.
+    """Run one time-step of a neuron layer by the equation of its kind, in NumPy, in `dtype`.
 
     x      the input current [B, ...]
     state  {"v": [B, ...], ...}
@@ -120,7 +120,7 @@ def step_neuron(node: Node, x: Inputs, state: State, dtype: type = np.float32) -
     inputs = x if isinstance(x, tuple) else (x,)
 
     def run_moved(dtype: type, shift: Array | None = None) -> LayerStep:
-        """Run the step in `dtype`, with all inputs and the membrane moved by `shift`."""
+        """Run the neuron layer's step with all inputs and the membrane moved by `shift`."""
 
         def move(value: Array) -> Array:
             return np.asarray(value, dtype) if shift is None else np.asarray(value, dtype) + shift
@@ -135,7 +135,7 @@ def step_neuron(node: Node, x: Inputs, state: State, dtype: type = np.float32) -
         return LayerStep(*fired, node.values)
 
     def flips_within(error: Array) -> Array:
-        """Return where an error of this size in h changes a decision of the neuron.
+        """Return where an error of this size in the membrane h changes a neuron's decision to spike.
 
         A straight line has no second difference. A jump has one, in the spikes or in any state.
         """
@@ -162,7 +162,7 @@ def step_neuron(node: Node, x: Inputs, state: State, dtype: type = np.float32) -
 
 
 def solve_v_for_h(node: Node, x: Inputs, state: State, target: Array) -> State:
-    """Return the state with v solved so that the current x gives the membrane h = target, where h depends on v."""
+    """Solve a neuron's state for v, so that the current x gives the charged membrane h = target."""
     wide = {name: value.astype(np.float64) for name, value in state.items()}
 
     def h_at(v: Array) -> Array:

@@ -31,7 +31,7 @@ Operand = Union["Measure", Array, float]
 
 
 def lowest_bit(values: Array) -> Array:
-    """Return the largest power of two that divides each float32 value [...], in float64.
+    """Return the largest power of two of which each float32 value [...] is a multiple, in float64.
 
     WHOLE for 0; 0 for NaN, infinities and numbers so small that engines flush them.
     """
@@ -43,7 +43,7 @@ def lowest_bit(values: Array) -> Array:
 
 
 def lowest_unit(values: Array) -> float:
-    """Return the largest power of two that divides all values [...] of an array.
+    """Return the largest power of two of which all values [...] of an array are multiples.
 
     The array is processed in blocks that fit the processor's cache.
     """
@@ -52,14 +52,14 @@ def lowest_unit(values: Array) -> float:
 
 
 def power_of_two(values: Array) -> Array:
-    """Return |values| [...] where they are powers of two, WHOLE where they are 0, else 0: the unit of a factor."""
+    """Return each factor's |value| if it is a power of two, WHOLE (any unit) if it is 0, else 0 (no unit)."""
     bit = lowest_bit(values)
     return np.where((bit == np.abs(values)) | (bit == WHOLE), bit, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """The size, term count and common unit of a sum, which bound its float32 rounding error.
+    """The size, number of terms and common unit of a sum, from which its float32 rounding error is bounded.
 
     size and terms float32 [B, ...], unit float64, each broadcasting with the value; of() computes the value, which
     only functions without a rule need.
@@ -72,7 +72,7 @@ class Measure:
 
     @classmethod
     def from_values(cls, values: Array, factor: bool = False) -> Measure:
-        """Return the measure of values that are identical in all programs: inputs, states and numbers.
+        """Return the rounding measure of values that every program has exactly: inputs, states and numbers.
 
         factor  True: the values are parameters
         """
@@ -83,17 +83,17 @@ class Measure:
 
     @classmethod
     def from_spikes(cls, spikes: Array) -> Measure:
-        """Return the measure of spikes of 0 and 1; size and terms share one array."""
+        """Return the rounding measure of an array of spikes 0 and 1; size and terms share one array."""
         size = spikes.astype(np.float32)
         return cls(size, size, np.where(spikes != 0, 1.0, WHOLE), lambda: spikes)
 
     @property
     def common_unit(self) -> float:
-        """The largest power of two that divides all elements of a measured value."""
+        """The largest power of two of which all elements of a measured value are multiples."""
         return float(np.min(self.unit))
 
     def bound(self, half: float = 0.0, exact: bool = True) -> Array:
-        """Return the largest rounding difference of two programs, float64 [...]; 0 where it is not finite.
+        """Return the largest difference by rounding between two programs' sums, float64 [...]; 0 if not finite.
 
         half   a further relative rounding, of an engine that has float16 kernels
         exact  False: treat exact sums as inexact
@@ -146,7 +146,7 @@ class Measure:
         return Measure(self.size + b.size, self.terms + b.terms, unit, lambda: op(self.of(), b.of()))
 
     def _compare(self, operand: Measure | float, op: Callable[[Array, Array], Array]) -> Measure:
-        """Return the measure of a comparison, 0 or 1 whatever rounding does.
+        """Return the rounding measure of a comparison's result, which is 0 or 1 however its operands are rounded.
 
         The bound of h excuses a flipped decision, not this measure.
         """
@@ -159,20 +159,20 @@ def _as_measure(value: Operand) -> Measure:
 
 
 class MeasureMath:
-    """The functions beyond arithmetic that neuron equations call, evaluated on measures."""
+    """The math functions of neuron equations, applied to rounding measures in place of values."""
 
     def spikes(self, fires: Measure) -> Measure:
         return fires
 
     def where(self, condition: Measure, a: Operand, b: Operand) -> Measure:
-        """Return the larger measure of both branches, so that either may be chosen."""
+        """Return a rounding measure that holds for both branches of a choice, whichever is taken."""
         a, b = _as_measure(a), _as_measure(b)
         size, terms = np.maximum(a.size, b.size), np.maximum(a.terms, b.terms)
         unit = np.minimum(a.unit, b.unit)
         return Measure(size, terms, unit, lambda: np.where(condition.of(), a.of(), b.of()))
 
     def op(self, name: str, *operands: Operand) -> Measure:
-        """Measure one named operation of a traced neuron program.
+        """Return the rounding measure of one named math operation of a traced neuron program.
 
         runtime.neurons.traced_program.program.OPS lists the names.
         """
@@ -190,7 +190,7 @@ class MeasureMath:
 
 
 def _max_rule(name: str) -> Callable[..., Measure]:
-    """Return a rule for an operation with an error of at most the largest error of its operands."""
+    """Return a rounding rule for operations whose error is at most the largest error of an operand."""
 
     def measure(*values: Measure) -> Measure:
         size, terms, unit = values[0].size, values[0].terms, values[0].unit
@@ -214,7 +214,7 @@ RULES: dict[str, Callable[..., Measure]] = {
 
 
 def measure_by_moving(function: Callable[..., Array], inputs: Sequence[Measure], rows: bool = False) -> Measure:
-    """Measure a function without a rule by moving its inputs by their rounding bounds.
+    """Estimate the rounding error of a function by calling it with inputs moved by their error bounds.
 
     The function is evaluated four times at moved inputs; the rounding of a value of its size is added. With `rows`,
     any output may depend on all inputs of its row.

@@ -33,7 +33,7 @@ def _move_measures(move: Callable[..., Array], *inputs: Measure) -> Measure:
 
 
 def _follow_numpy(name: str) -> Callable[..., Measure]:
-    """Return a method that moves or sums the sizes and terms of a measure as the NumPy backend does with values."""
+    """Return a method that moves or sums a rounding measure's fields just like the NumPy backend its values."""
 
     def method(self: object, x: Measure, *args: object, **options: object) -> Measure:
         return _move_measures(lambda part: getattr(NUMPY, name)(part, *args, **options), x)
@@ -42,7 +42,7 @@ def _follow_numpy(name: str) -> Callable[..., Measure]:
 
 
 class MeasureBackend(MeasureMath):
-    """The measure implementation of the backend `m` that operations call.
+    """The math functions that graph operations call (backend `m`), applied to rounding measures in place of values.
 
     The function `of` of a measure is not updated here: the caller of a bound knows the values.
     """
@@ -76,7 +76,7 @@ class MeasureBackend(MeasureMath):
         return _move_measures(lambda *parts: NUMPY.concat(parts, axis), *values)
 
     def windows(self, x: Measure, *geometry: Sizes | float) -> Measure:
-        """Return the measures of im2col windows; the padding adds no error, whatever its fill value."""
+        """Return the rounding measures of a convolution's input windows (im2col); padding adds no error."""
         return _follow_numpy("windows")(self, x, *geometry[:4])
 
     # --- added up ---------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class MeasureBackend(MeasureMath):
         return Measure(NUMPY.mean(x.size, axes, keep), total.terms, unit, x.of)
 
     def matmul(self, a: Measure, b: Measure) -> Measure:
-        """Measure a matrix product, with one term for each pair of nonzero operands."""
+        """Bound the rounding of a matrix product, in which each pair of nonzero operands is one term of a sum."""
         operands = [_expand_terms(m) for m in (a, b)]
         binary = [np.minimum(m.terms, 1) for m in operands]
         terms = np.matmul(operands[0].terms, binary[1]) + np.matmul(binary[0], operands[1].terms)
@@ -102,7 +102,7 @@ class MeasureBackend(MeasureMath):
         return Measure(size, np.broadcast_to(terms, size.shape), np.asarray(x.common_unit * weight.common_unit), x.of)
 
     def im2col_matmul(self, windows: Measure, weight: Measure, groups: int) -> Measure:
-        """Measure an im2col product, with one term for each nonzero input that the weights reach."""
+        """Bound the rounding of a convolution's sums, in which each nonzero input reached is one term."""
         outputs, *kernel = weight.size.shape
         reached = NUMPY.im2col_matmul(_expand_terms(windows).terms, np.ones((groups, *kernel), np.float32), groups)
         size = NUMPY.im2col_matmul(windows.size, weight.size, groups)

@@ -37,7 +37,7 @@ CANNOT = "the whole file cannot run {} streams"
 
 
 class WholeFile(Subject):
-    """A subject that runs the whole ONNX file.
+    """An ONNX file under test, which runs as a whole and shows all layers' spikes.
 
     layers  the layers with visible spikes, as further outputs
     """
@@ -70,7 +70,7 @@ class WholeFile(Subject):
 
 
 class SlicedFile(Subject):
-    """A subject that runs an ONNX file, or the step inside it, one layer at a time.
+    """An ONNX file under test, which is cut into layers that run one at a time on given inputs.
 
     layers  the model's layers, in forward order
     Raises PlifError for a file that cannot be cut into them.
@@ -125,22 +125,22 @@ class SlicedFile(Subject):
 
     @cached_property
     def runtime(self) -> EngineSession:
-        """The file as `runtime.load` opens it for ONNX Runtime, with the runtime's defaults."""
+        """The ONNX file under test, opened as a user opens it: by `runtime.load` for ONNX Runtime, with defaults."""
         with tempfile.TemporaryDirectory(prefix="plif-gate-") as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(self.file.SerializeToString(deterministic=True))
             return EngineSession(open_unverified(path, self.card, "onnxruntime", EngineOptions()), self.label)
 
     def h_tensor(self, layer: str, k: int) -> str:
-        """Return the name of the tensor of the membrane before the reset, in step k of a call."""
+        """Return the name of the ONNX tensor of a layer's membrane before the reset, in step k of a call."""
         return f"{layer}.h.t{k}" if self.unrolled else f"{layer}.h"
 
     def spike_tensor(self, layer: str, k: int) -> str:
-        """Return the name of the tensor of a layer's spikes in step k of a call."""
+        """Return the name of the ONNX tensor of a layer's spikes in step k of a call."""
         return f"{layer}.s.t{k}" if self.unrolled else spikes_name(layer)
 
     def state_tensor(self, layer: str, variable: str, k: int) -> str:
-        """Return the name of the tensor of a state variable before step k of a call.
+        """Return the name of the ONNX tensor of a state variable before step k of a call.
 
         After the last step it is the name of the output state.
         """
@@ -166,7 +166,7 @@ class SlicedFile(Subject):
         return Answer(y.reshape(case.y.shape), layers)  # the y of the step form has no axis for steps
 
     def _run_slice(self, layer: str, tensors: dict[str, Array]) -> dict[int, Observation]:
-        """Run a layer's slice on known tensors and return its values in each step of the call."""
+        """Run the ONNX nodes of one layer on known tensors; return the layer's values in each step of a call."""
         outputs = self.slices[layer].run(tensors)
         layer_spikes, shape = (
             outputs[spikes_name(layer)],
@@ -185,7 +185,7 @@ class SlicedFile(Subject):
 
 
 def refuse_another_model(card: Card, reference: Reference, shape: list[int], label: str) -> None:
-    """Refuse a file of another model before anything runs, by its states or its input.
+    """Refuse to test an artifact that was exported from another model, by its states or its input.
 
     shape  of the model's input
     Raises PlifError.

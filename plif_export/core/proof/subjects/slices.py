@@ -26,7 +26,7 @@ FORCED = "ref/"  # a boundary tensor may also be an output of the slice, so as a
 
 
 class CannotRun(Exception):
-    """The error of an artifact, or one of its layers, that does not run on the model's inputs.
+    """The error of an artifact under test, or one of its layers, that does not run on the model's inputs.
 
     layer  the layer to name, or "output", "states"
     """
@@ -38,13 +38,13 @@ class CannotRun(Exception):
 
 @dataclass(frozen=True)
 class OpenFile:
-    """An ONNX file, opened in ONNX Runtime; flush: whether its runs flush subnormal numbers to zero."""
+    """An ONNX file opened in ONNX Runtime; `flush`: whether runs flush subnormal numbers to zero."""
 
     session: ort.InferenceSession
     flush: bool
 
     def run(self, names: Iterable[str], feed: dict[str, np.ndarray], layer: str, problem: str) -> dict[str, np.ndarray]:
-        """Run an ONNX file and return the named outputs, float32 [...], for inputs by name.
+        """Run an opened ONNX file and return the named outputs, float32 [...], for inputs by name.
 
         Raises CannotRun with the problem and ONNX Runtime's own reason.
         """
@@ -57,8 +57,8 @@ class OpenFile:
 
 
 @dataclass
-class Slice:
-    """The nodes of an ONNX file that compute one layer, opened; `inputs` are the boundary tensors that it reads."""
+class LayerSlice:
+    """The part of an ONNX file that computes one layer, ready to run; `inputs` are the tensors that it reads."""
 
     layer: str
     inputs: tuple[str, ...]
@@ -66,7 +66,7 @@ class Slice:
     file: OpenFile
 
     def run(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Compute a layer's outputs by name from the known tensors by name, float32 [...].
+        """Compute a layer's output tensors by name from the known tensors by name, float32 [...].
 
         Raises CannotRun.
         """
@@ -79,8 +79,8 @@ class Slice:
 
 def extract_slice(
     model: onnx.ModelProto, layer: str, outputs: Iterable[str], boundary: Iterable[str], flush: bool, label: str
-) -> Slice:
-    """Extract and open the nodes of an ONNX model that compute `outputs` from `boundary` tensors.
+) -> LayerSlice:
+    """Extract and open the part of an ONNX model that computes the tensors `outputs` from the tensors `boundary`.
 
     Raises PlifError if no node computes an output.
     """
@@ -117,7 +117,7 @@ def extract_slice(
         list(weights.values()),
     )
     sliced = helper.make_model(part, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return Slice(layer, tuple(inputs), outputs, open_model(sliced, flush, label))
+    return LayerSlice(layer, tuple(inputs), outputs, open_model(sliced, flush, label))
 
 
 def _rename_inputs(node: onnx.NodeProto, forced: set[str]) -> onnx.NodeProto:
@@ -128,7 +128,7 @@ def _rename_inputs(node: onnx.NodeProto, forced: set[str]) -> onnx.NodeProto:
 
 
 def open_with_outputs(model: onnx.ModelProto, names: Iterable[str], flush: bool, label: str) -> OpenFile:
-    """Open the whole ONNX model with some inner tensors as further outputs."""
+    """Open a whole ONNX model, with some of its inner tensors as further outputs."""
     extended = onnx.ModelProto()
     extended.CopyFrom(model)
     extended.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
@@ -136,7 +136,7 @@ def open_with_outputs(model: onnx.ModelProto, names: Iterable[str], flush: bool,
 
 
 def extract_step(model: onnx.ModelProto, label: str) -> onnx.ModelProto:
-    """Extract the one-step model from an ONNX file of another form.
+    """Extract the ONNX model of one time-step from an ONNX file that loops over the steps.
 
     Raises PlifError if the file has none.
     """

@@ -43,7 +43,7 @@ States = Mapping[str, State]  # {layer: {variable: [rows, ...] float32}}
 
 @dataclass(frozen=True)
 class Case:
-    """One call of a subject with its input and its expected result; arrays of one step are [rows, ...] float32.
+    """One test call of an artifact, with its input and its expected result; arrays of a step are [rows, ...].
 
     x         [steps of the call, rows, C, H, W]
     spikes    {layer: [one array a step]}: the spikes fed to later layers, whatever the layer itself fires; may be bool
@@ -61,19 +61,19 @@ class Case:
     step: int = 0
 
     def state_at(self, k: int, layer: str, variable: str, when: str) -> Array:
-        """Return a state variable [rows, ...] "before" or "after" step k of the call, as later layers read it."""
+        """Return a state variable [rows, ...] "before" or "after" step k of a test call, as later layers read it."""
         states = self.before[layer]
         k += when == "after"
         return states[k][variable] if k < len(states) else self.expected[layer][k - 1].after[variable]
 
     @property
     def start(self) -> States:
-        """The states before the first step of the call."""
+        """The states of all layers before the first step of a test call."""
         return {layer: states[0] for layer, states in self.before.items()}
 
 
 def split_calls(history: History, chunk: int) -> Iterator[Case]:
-    """Split a history of T steps into calls of `chunk` steps each."""
+    """Split the reference's recorded run of T steps into test calls of `chunk` steps each."""
     for t in range(0, len(history.x), chunk):
         steps = {name: layer.steps[t : t + chunk] for name, layer in history.layers.items()}
         yield Case(
@@ -88,7 +88,7 @@ def split_calls(history: History, chunk: int) -> Iterator[Case]:
 
 @dataclass(frozen=True)
 class Answer:
-    """The output and the visible layer values of one call of an artifact under test.
+    """The result of one call of an artifact under test: its output, and the layer values that it shows.
 
     y       [steps of the call, rows, classes] float32; empty if it was not requested
     layers  {layer: {step of the call: Observation}}; the last step is always there, with the states after the call
@@ -103,7 +103,7 @@ class Answer:
 
 
 class Subject(ABC):
-    """An exported artifact that the gate can run call by call; the base class of its adapters.
+    """An artifact under test that the parity proof can run call by call; the base class of its adapters.
 
     label       the artifact's name, for messages
     engine      the name of the engine that is tested; None for the file itself. Failure messages begin with it
@@ -131,7 +131,7 @@ class Subject(ABC):
         self.signature = ""  # the beginning of a failure message
 
     def run_forced(self, case: Case) -> Answer:
-        """Run a call in which each layer starts from the case's states and, if possible, gets the case's spikes.
+        """Run a test call in which each layer gets the expected states and, if possible, the expected spikes.
 
         Raises CannotRun.
         """
@@ -139,30 +139,30 @@ class Subject(ABC):
 
     @abstractmethod
     def run_call(self, x: Array, states: States) -> Answer:
-        """Run a call of the artifact on its own spikes: x [steps, rows, C, H, W] and the states before it.
+        """Run a call of an artifact on its own spikes: x [steps, rows, C, H, W], from the given states.
 
         Raises CannotRun.
         """
 
     def with_card(self, card: Card) -> Subject:
-        """Return a subject for the same artifact, called as another card says (a form with several kinds of calls)."""
+        """Return the same artifact under test, called in the way that another metadata card states."""
         raise NotImplementedError
 
     @property
     def runtime(self) -> Subject:
-        """A subject that runs the same artifact in plif's runtime."""
+        """The artifact under test, run by plif's runtime as a user runs it."""
         return self
 
     def initial(self) -> States:
-        """Return the states of the artifact after a reset; empty if only the card has them."""
+        """Return the states of an artifact under test after a reset; empty if only its card has them."""
         return {}
 
     def accepts_rows(self, rows: int) -> bool:
-        """Return whether the artifact accepts a batch of this many rows."""
+        """Return whether an artifact under test accepts a batch of this many rows."""
         return self.batch in (None, rows)
 
     def run_single(self, x: Array, states: States) -> Answer:
-        """Run a call of one stream, x [steps, 1, C, H, W].
+        """Run a call of an artifact under test on one stream, x [steps, 1, C, H, W].
 
         A fixed batch gets the stream in every row, and the first row is returned.
         """
@@ -174,14 +174,14 @@ class Subject(ABC):
         return Answer(answer.y[:, :1], first)
 
     def group_states(self, values: Iterable[Array]) -> States:
-        """Group states [rows, ...] in the order of the card by layer and variable."""
+        """Group an artifact's states [rows, ...], which are in the order of its card, by layer and variable."""
         states: dict[str, State] = {}
         for (layer, variable), v in zip(self.states, values, strict=True):
             states.setdefault(layer, {})[variable] = v
         return states
 
     def shape_input(self, x: Array) -> Array:
-        """Return x [steps, rows, C, H, W] in the shape that the artifact takes.
+        """Return an input x [steps, rows, C, H, W] in the shape that the artifact under test takes.
 
         One step of the step form, or a static image, is [rows, C, H, W].
         """
@@ -192,7 +192,7 @@ HALF = 2.0**-10  # twice float16's rounding of a current
 
 
 class EngineSession(Subject):
-    """The sessions of an artifact that an engine opened, one for each batch size in use."""
+    """An artifact under test that an engine runs, with one session for each batch size in use."""
 
     def __init__(self, model: Model, label: str = "artifact", card: Card | None = None) -> None:
         super().__init__(card or model.card, label)

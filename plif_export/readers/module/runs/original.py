@@ -1,18 +1,15 @@
 """The comparison of a module with its copies, and a note on states that its own reset leaves.
 
 All other knowledge of a module comes from copies. A copy has parts, attributes and tensors of its own. Objects that a
-  closure, a
-hook, a weak reference or a global refers to are not copied, nor is memory that an array shares with a tensor: they
-  stay the
-original's, which is idle while copies run. So the original runs too, over the same steps as a copy: each operation
-  must give the
-same bits. Afterwards the original is restored.
+closure, a hook, a weak reference or a global refers to are not copied, nor is memory that an array shares with a
+tensor: they stay the original's, which is idle while copies run. So the original runs too, over the same steps as a
+copy: each operation must give the same bits. Afterwards the original is restored.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -21,10 +18,13 @@ import torch
 from torch import nn
 
 from plif_export.core.readers.rules import Problem
-from plif_export.readers.libraries.neurons import reset_like_owner
+from plif_export.readers.libraries.neurons import keeps_state, reset_like_user
+from plif_export.readers.module.body import NodeValues, StepProgram
+from plif_export.readers.module.regions import is_inside
 from plif_export.readers.module.runs.sides import ForwardMonitor, RunValues
 from plif_export.readers.tracing.copies import copy_module, prepare_for_form, save_weights
 from plif_export.readers.tracing.forms import CallForm
+from plif_export.readers.tracing.nodes import TraceNode
 from plif_export.readers.unseen_state.looks import iter_module_tensors
 from plif_export.readers.unseen_state.world import ObjectGraph
 
@@ -37,25 +37,25 @@ Play = Callable[[ForwardMonitor], RunValues]
 
 @dataclass
 class Rollout:
-    """A recorded sequence of calls of a copied module, which the original can repeat."""
+    """A sequence of calls on a copy of a module, recorded so that the original module can repeat them."""
 
     monitor: ForwardMonitor
     plays: list[Play] = field(default_factory=list)
 
     def play(self, play: Play) -> RunValues:
-        """Run calls on the monitored copy of a module, and record them so that they can be repeated."""
+        """Run calls on the monitored copy of a module, and keep them so that the original can repeat them."""
         self.plays.append(play)
         return play(self.monitor)
 
 
 def compare_with_copy(module: nn.Module, form: CallForm, rollouts: Sequence[Rollout]) -> list[Problem]:
-    """Check that a module computes the same as its copies did; return the problem if it does not.
+    """Check that a module computes the same as its copies did in recorded runs; return the problem if not.
 
     Afterwards the module is restored.
     """
 
     def make_copy() -> tuple[nn.Module, object]:
-        """Copy the module with its weights in the same memory, so that sums are the same.
+        """Copy the module but share its weights in memory, so that sums have the same rounding.
 
         Returns: the copy, and the objects that were copied.
         """
@@ -95,8 +95,25 @@ def compare_with_copy(module: nn.Module, form: CallForm, rollouts: Sequence[Roll
     return []
 
 
+def list_start_states(
+    program: StepProgram, module: nn.Module, final_states: Mapping[TraceNode, str], start: NodeValues, state: NodeValues
+) -> list[NodeValues | None]:
+    """List the possible states of a module at its next call: those after the last call, reset, or partly reset.
+
+    start, state: the states after a reset, and after the last call. final_states: {node: the module's tensor}.
+    Partly reset: the states of submodules, of the module's own tensors, or of its neurons continue.
+    """
+    neurons = [path for path, part in module.named_modules() if path and keeps_state(part)]
+    kinds = (
+        {s.before for s in program.states if s.after.path},
+        {s.before for s in program.states if s.after in final_states},
+        {s.before for s in program.states if any(is_inside(s.after.path, path) for path in neurons)},
+    )
+    return [state, None, *({**start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds)]
+
+
 def find_reset_leftovers(ran: nn.Module, start: nn.Module, states: set[str]) -> list[str]:
-    """Return a note on the states that a module's own reset function leaves, if it resets others.
+    """Return a note on the states that a module's reset function leaves, though it resets other states.
 
     PyTorch then starts the next sample from other states than plif. ran: a copy after a run, which is reset here.
     start: a copy that did not run. states: names of the tensors that are states.
@@ -111,7 +128,7 @@ def find_reset_leftovers(ran: nn.Module, start: nn.Module, states: set[str]) -> 
         }  # zeros of any shape count as reset
         return {name for name in nonzero if name not in before or not torch.equal(after[name], before[name])}
 
-    used, reset, leftover = changed(), reset_like_owner(ran), changed()
+    used, reset, leftover = changed(), reset_like_user(ran), changed()
     if not leftover or leftover == used:
         return []
     note = f"{type(ran).__name__}: your {reset} leaves {', '.join(sorted(leftover))}"

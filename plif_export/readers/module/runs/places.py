@@ -27,10 +27,11 @@ from plif_export.readers.tracing.nodes import (
     Overload,
     Steps,
     TraceNode,
+    as_outputs,
     aten,
     op_name,
 )
-from plif_export.readers.tracing.record import TraceRun, as_outputs
+from plif_export.readers.tracing.record import TraceRun
 from plif_export.readers.tracing.steps import join_steps
 
 Key = tuple[str, str]  # path of the submodule that calls, name of the operation
@@ -38,7 +39,7 @@ Key = tuple[str, str]  # path of the submodule that calls, name of the operation
 
 @dataclass(frozen=True)
 class _Origin:
-    """The call of an operation that made the value of a recorded node, and the output that holds it.
+    """The call of a PyTorch operation that computed a recorded node, and the output of that call to read.
 
     step_node, axis, outer: for a call on all steps at once, the joined item and axis (Steps).
     """
@@ -52,7 +53,7 @@ class _Origin:
 
 
 class CallTrackingRun(TraceRun):
-    """A recorded run of a module that also notes which call of which operation made each node.
+    """A recording of a module's run that also notes which call of which operation computed each node.
 
     calls: the number of calls of each kind.
     """
@@ -69,7 +70,7 @@ class CallTrackingRun(TraceRun):
     def record(
         self, x: ForwardInput, axis: int | None, forward: Callable[[nn.Module, ForwardInput], object]
     ) -> CallTrackingRun:
-        """Record a forward as in TraceRun.record, then release all tensors of that forward."""
+        """Record a module's forward, as TraceRun.record does, then release all tensors of that forward."""
         TraceRun.record(self, x, axis, forward)
         self.node_of.clear()
         self.views.clear()
@@ -105,7 +106,7 @@ class CallTrackingRun(TraceRun):
 
 
 def strip_reshapes(node: TraceNode) -> TraceNode:
-    """Return the node that a chain of reshape operations starts from."""
+    """Return the recorded node before a chain of reshape operations; other nodes unchanged."""
     while node.op is aten.reshape.default:
         node = node.source
     return node
@@ -113,7 +114,7 @@ def strip_reshapes(node: TraceNode) -> TraceNode:
 
 @dataclass(frozen=True)
 class CallSite:
-    """The call of an operation that makes the value of a recorded node in step t of T.
+    """The PyTorch call that computes a recorded node in step t of T, by its number among calls of its kind.
 
     The number of the call is first + t * step + T * length. It holds from step `since` on.
     """
@@ -132,11 +133,11 @@ class CallSite:
 
     @property
     def is_all_steps(self) -> bool:
-        """True if one call of the operation makes the values of all time-steps."""
+        """True if one PyTorch call computes the values of a recorded node for all time-steps at once."""
         return self.origin.step_node is not None
 
     def extract_values(self, out: Tensor, T: int, batch: int) -> Tensor:
-        """Extract a node's values from a call's output: [T, B, ...] of all steps, [1, B, ...] of one."""
+        """Extract a recorded node's values from its PyTorch call's output: [T, B, ...], or [1, B, ...] of a step."""
         shape = self._resize_batch(batch, *self.node.shape)
         if self.origin.step_node is None:
             return out.reshape(1, *shape)
@@ -145,7 +146,7 @@ class CallSite:
         return unfolded.reshape(T, *shape)
 
     def pack_values(self, values: Tensor, out: Tensor, batch: int) -> Tensor:
-        """Bring a node's values, [T, B, ...] or [1, B, ...], into the shape of the call's output."""
+        """Bring a recorded node's values, [T, B, ...] or [1, B, ...], into its PyTorch call's output shape."""
         step_node = self.origin.step_node
         if step_node is None:
             return values.reshape(out.shape)
@@ -153,13 +154,13 @@ class CallSite:
         return join_steps(items, self.origin.axis, *self._resize_batch(batch, self.origin.outer)).reshape(out.shape)
 
     def _resize_batch(self, batch: int, *sizes: int) -> list[int]:
-        """Return sizes of a recorded run for another batch size."""
+        """Return recorded sizes, converted from the batch size of the recorded run to another one."""
         return [n // self.batch * batch if n % self.batch == 0 else n for n in sizes]
 
 
 @dataclass(frozen=True)
 class CallSites:
-    """The call sites of the recorded nodes of a time-step: the operations that make their values in the module.
+    """All known call sites of a module's time-step: the PyTorch calls that compute the recorded nodes.
 
     calls: {kind of call: (offset, calls a step)} of a run with more than `since` steps.
     """
@@ -173,7 +174,7 @@ NO_CALL_SITES = CallSites({}, {}, 0)
 
 
 def _is_same_layer(node: TraceNode, candidate: TraceNode | None) -> bool:
-    """Return whether two recorded nodes are the same layer in different steps, with the same weights."""
+    """Return whether two recorded operations are one layer, with the same weights, in different time-steps."""
     if candidate is None or str(node.op) != str(candidate.op) or len(node.flat) != len(candidate.flat):
         return False
     pairs = [
@@ -185,7 +186,7 @@ def _is_same_layer(node: TraceNode, candidate: TraceNode | None) -> bool:
 
 
 def find_call_sites(runs: Mapping[int, CallTrackingRun], base_T: int, program: StepProgram) -> CallSites:
-    """Find the calls that make the values of a step's nodes, by comparing recorded runs of several lengths.
+    """Find which PyTorch calls compute the nodes of a step, by comparing recorded runs of several lengths.
 
     runs: of the lengths base_T - 1 ... base_T + 2.
     """

@@ -26,14 +26,13 @@ from plif_export.readers.module.readout import Readout
 from plif_export.readers.module.runs.places import CallSite, CallSites, Key
 from plif_export.readers.tracing.copies import CallStack
 from plif_export.readers.tracing.forms import CallForm, list_tensors
-from plif_export.readers.tracing.nodes import Argument, Overload, TraceNode, op_name
-from plif_export.readers.tracing.record import as_outputs
+from plif_export.readers.tracing.nodes import Argument, Overload, TraceNode, as_outputs, op_name
 from plif_export.readers.unseen_state import looks
 
 
 @dataclass
 class NoiseCurrents:
-    """Random currents that a test run adds to the inputs of layers of neurons.
+    """Random currents that a comparison run adds to the inputs of a network's layers of neurons.
 
     nodes: {node: current [T, rows, ...]}. paths: {path of the submodule that alone gets it: current [T, 1, ...]}.
     """
@@ -47,7 +46,7 @@ class NoiseCurrents:
 
 @dataclass
 class RunValues:
-    """The recorded values of a run of some time-steps: output, nodes, currents, spikes, states.
+    """The recorded values of a network's run over some time-steps: output, nodes, currents, spikes, states.
 
     y: the output. values: of nodes, [T, B, ...], or of the last steps only.
     currents, spikes: inputs and outputs of submodules, by path (run of the module).
@@ -62,7 +61,7 @@ class RunValues:
     state: NodeValues = field(default_factory=dict)
 
     def select_rows(self, rows: Sequence[int], readout: Readout) -> RunValues:
-        """Return the recorded values of some rows of a batch."""
+        """Return the recorded values of a network's run for some rows (samples) of its batch."""
         indices = torch.tensor(rows)
         return RunValues(
             self.y.index_select(int(readout.reduction == "stack"), indices),
@@ -75,7 +74,7 @@ LARGE = 4096  # bytes of a tensor, from which on a faster checksum is used
 
 
 class ForwardMonitor(TorchDispatchMode):
-    """A monitor that runs a module, records the values of its layers of neurons, and adds noise.
+    """A monitor that runs a PyTorch module, records the values of its neuron layers, and can add noise.
 
     It runs a copy, unless a module is given. calls: the number of calls of each kind. bits: of the outputs of each
     operation that is no view. target: the number of such an operation, for which `target_line` gets the call of the
@@ -115,7 +114,7 @@ class ForwardMonitor(TorchDispatchMode):
         readout: Readout,
         output: int,
     ) -> RunValues:
-        """Run T more time-steps of the monitored module, on x [T, B, ...] or an image [B, ...].
+        """Run the monitored module for T more steps on x [T, B, ...] or an image; return the recorded values.
 
         shown: nodes whose values are recorded, if their call sites are known.
         """
@@ -176,7 +175,7 @@ class ForwardMonitor(TorchDispatchMode):
 
 @cache
 def _writes_numbers(func: Overload) -> bool:
-    """Return whether an operation of PyTorch writes numbers: it is no view, and returns no empty memory."""
+    """Return whether a PyTorch operation computes numbers: it is no view, and not like torch.empty."""
     views = any(returned.alias_info and not returned.alias_info.is_write for returned in func._schema.returns)
     return not views and "empty" not in op_name(func)
 
@@ -206,11 +205,26 @@ def is_close(y: Tensor, reference: Tensor) -> Tensor:
     return equal | (y.isnan() & reference.isnan()) if math.isnan(float(reference.sum())) else equal
 
 
+def all_close(a: list[Tensor], b: list[Tensor]) -> bool:
+    """Return whether two lists of tensors [...] hold the same values, except for rounding."""
+    if not a or not b:
+        return False
+    flat_a, flat_b = torch.stack(a).reshape(-1), torch.stack(b).reshape(-1)
+    return flat_a.shape == flat_b.shape and bool(is_close(flat_a, flat_b).all())
+
+
+def stack_rows(rows: list[RunValues], readout: Readout) -> RunValues:
+    """Join the recorded values of runs with one sample each into those of one run with all samples as a batch."""
+    axis = int(readout.reduction == "stack")
+    values = {node: torch.cat([row.values[node] for row in rows], 1) for node in rows[0].values}
+    return RunValues(torch.cat([row.y for row in rows], axis), values)
+
+
 def run_step_program(
     program: StepProgram, readout: Readout, x: Tensor, T: int, first: int, state: NodeValues | None, noise: NoiseCurrents,
     shown: Iterable[TraceNode], inputs: Mapping[str, NeuronLayer], call_sites: CallSites, module_values: NodeValues,
 ) -> RunValues:  # fmt: skip
-    """Run a module's step program over T steps from step `first` on, on x [T, 1, ...] or an image [1, ...].
+    """Run a module's step program for T steps, from number `first` on, on x [T, 1, ...] or an image [1, ...].
 
     state: the states before the steps; None: those after a reset. inputs: {path of a submodule that gets noise: its
       layer}.

@@ -26,7 +26,7 @@ PARTS_PER_THREAD = 4  # a thread: a slow thread leaves the remaining parts to th
 
 
 class Layer(c.Structure):
-    """The C struct `layer` of train.c: tensors, sizes and constants of a neuron layer.
+    """The C struct `layer` of train.c: tensors, sizes and constants of a neuron layer to train.
 
     charge: 0 IF, 1 decay_input, 2 the input is not decayed.
     """
@@ -40,7 +40,7 @@ class Layer(c.Structure):
 
 
 class PoolCall(c.Structure):
-    """The C struct `pool` of pool.c: tensors and sizes of a pooling."""
+    """The C struct `pool` of pool.c: tensors and sizes of a call of the pooling kernels."""
 
     _fields_ = (
         *((name, c.c_void_p) for name in ("in_", "g", "out", "gin", "which")),
@@ -49,7 +49,7 @@ class PoolCall(c.Structure):
 
 
 class SparseCall(c.Structure):
-    """The C struct `sparse` of sparse.c: tensors and sizes of a sparse convolution."""
+    """The C struct `sparse` of sparse.c: tensors and sizes of a convolution that skips zero inputs."""
 
     _fields_ = (
         *((name, c.c_void_p) for name in ("x", "g", "w", "y", "rows", "gw", "counts", "at", "places", "first")),
@@ -83,7 +83,7 @@ def load_library() -> c.CDLL | None:
 
 @cache
 def _gomp_parallel() -> Any:
-    """Return GOMP_parallel of the OpenMP library that PyTorch has loaded, or None if it has another.
+    """Return the function GOMP_parallel of the OpenMP library that PyTorch has loaded, or None.
 
     plif_share runs the kernels with it.
     """
@@ -95,7 +95,7 @@ def _gomp_parallel() -> Any:
 
 
 def can_run(*tensors: Tensor) -> bool:
-    """Return whether the C kernels accept these tensors [...]: on a CPU, float32 or bfloat16, and the library loads.
+    """Return whether the C training kernels can run on these tensors: on a CPU, float32 or bfloat16.
 
     torch.compile cannot look into the kernels, so it gets PyTorch's operations.
     """
@@ -113,7 +113,7 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 
 def run_kernel(kernel: str, job: c.Structure, count: int, size: int, unit: int = 1) -> None:
-    """Run a C kernel of the library over the range 0..count, split into parts over threads.
+    """Run a C kernel of the training library over the range 0..count, split among threads.
 
     Parts end at multiples of `unit`. There are as many threads as PyTorch has, if the `size` elements in all are
     worth a thread.

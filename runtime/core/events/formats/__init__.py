@@ -73,7 +73,7 @@ def find_format(head: bytes, path: Path) -> Format | None:
 
 
 def find_part_with(options: Iterable[str]) -> Part:
-    """Find the format's part that has all of these options; refuse options that no format has."""
+    """Find the file format that has all of these command-line options; refuse options that no format has."""
     for name, record in load_part_options(KIND).items():
         if set(options) <= {declared.name for declared in list_options(record)}:
             return find_parts(KIND)[name]
@@ -92,7 +92,7 @@ def _match_format(parts: Iterable[Part], head: bytes, path: Path) -> Format | No
 
 
 def _find_refusal(head: bytes, path: Path) -> str | None:
-    """Return a format's explanation of why a similar file or folder is none, and what to do."""
+    """Ask all formats why a file or folder that none of them reads is no recording; return one explanation."""
     formats: Iterable[Format] = (part.load("FORMAT") for part in find_parts(KIND).values() if part.names != ())
     return next((explanation for file_format in formats if (explanation := file_format.refusal(head, path))), None)
 

@@ -32,7 +32,7 @@ HEADER_LIMIT = 1 << 20  # bytes; a text header longer than this is not one (jAER
 
 @dataclass
 class Losses:
-    """The events that a decoder could not use.
+    """The counts of the events that a decoder could not use, by reason, and the notes about them.
 
     `invalid` counts them, `notes` has one line for each kind of loss.
     """
@@ -42,7 +42,7 @@ class Losses:
     _reasons: dict[str, int] = field(default_factory=dict)
 
     def add(self, count: int, reason: str) -> None:
-        """Count events that cannot be used, for a reason that completes the text 'N events ...'."""
+        """Count events that a decoder cannot use, for a reason that completes the text 'N events ...'."""
         if count:
             self.invalid += count
             self._reasons[reason] = self._reasons.get(reason, 0) + count
@@ -51,7 +51,7 @@ class Losses:
         self.notes.append(line)
 
     def close(self, name: str) -> None:
-        """Turn the counts of unusable events into notes; called once, when the recording ends."""
+        """Turn the counts of a recording's unusable events into notes; called once, when the recording ends."""
         for reason, count in sorted(
             self._reasons.items()
         ):  # sorted, since the order of first occurrence depends on the chunks
@@ -87,7 +87,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class Format:
-    """A file format of recordings, FORMAT of its part; MAGIC in part.py has the first bytes of its files.
+    """A file format of recordings: how its files are opened, recognised and refused.
+
+    It is FORMAT of its part; MAGIC in part.py has the first bytes of its files.
 
     open     reads the header; its keywords are the user's options for such a file
     matches  for a part with LAST, which has no MAGIC: whether a file with this beginning is one; the path only breaks
@@ -124,7 +126,7 @@ def read_chunks(path: Path, offset: int, word: int, losses: Losses) -> Iterator[
 
 
 def read_header(path: Path, mark: bytes, end: str | None = None) -> tuple[list[str], int]:
-    """Read the leading lines of a file that start with `mark`; return them and the offset after them.
+    """Read the first lines of a recording file that start with `mark`; return them and the offset after them.
 
     The lines come without the mark. The line `end` is the last one, whatever follows: events may look like a line.
     """

@@ -28,7 +28,7 @@ MARKER_LIMIT = 1_000_000  # 2.3 hours, 5 MB of markers: a later time was surely 
 
 
 def matches(head: bytes, path: Path) -> bool:
-    """Return whether a file looks like N-MNIST: the times of its first events (nearly) never step back."""
+    """Return whether a file looks like an N-MNIST recording: its first event times (nearly) never step back."""
     words = np.frombuffer(head[: len(head) // WORD * WORD], np.uint8).reshape(-1, WORD)[:2000]
     named = path.suffix.lower() in (".bin", ".bs2")
     if len(words) < (1 if named else 16):

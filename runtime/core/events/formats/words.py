@@ -29,7 +29,7 @@ LOSS_REASONS = {
 
 
 class Decoder:
-    """A decoder of fixed-size words that keeps its state (time, row, ...) from chunk to chunk."""
+    """A decoder of a file's fixed-size words (binary records); its state (time, row, ...) lasts between chunks."""
 
     def __init__(self, kind: Words) -> None:
         self.state = interface.Decoding.new()
@@ -37,7 +37,7 @@ class Decoder:
         self.word_bytes: int = self._library.plif_word_bytes(kind)
 
     def feed(self, words: np.ndarray, losses: Losses) -> np.ndarray:
-        """Decode one chunk of complete words, an array of any dtype, to events [M]."""
+        """Decode the next chunk of a recording, complete words in an array of any dtype, to events [M]."""
         words = np.ascontiguousarray(words)  # a chunk of a file is contiguous and not copied
         memory = words.ctypes.data, words.nbytes
         out = np.empty(self._library.plif_decode_most(self._kind, *memory), EVENT_DTYPE)

@@ -62,7 +62,7 @@ def open_source(
 
 
 def find_source_part(spec: str) -> Part | None:
-    """Find the source part that serves an address; return None for a path, which may hold a colon.
+    """Find the plug-in part that serves an event source's address; None for a path, which may hold a colon.
 
     Raise PlifError for an address that no part serves.
     """
@@ -84,7 +84,7 @@ def find_source_part(spec: str) -> Part | None:
 
 
 def split_orientation(spec: str) -> tuple[str, str | None]:
-    """Split the orientation off an address: "a.aedat?up=left" -> ("a.aedat", "left").
+    """Split the orientation off the address of an event source: "a.aedat?up=left" -> ("a.aedat", "left").
 
     A file with such a name is that file.
     """

@@ -106,25 +106,25 @@ class Source:
         return self.losses.notes
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield the events in packets [N] of EVENT_DTYPE in file order, N at most `max_events`.
+        """Yield a source's events in packets [N] of EVENT_DTYPE in file order, N at most `max_events`.
 
         A recording starts at its beginning at each call.
         """
         raise NotImplementedError
 
     def words(self) -> Iterator[tuple[np.ndarray, Evt3Reader]] | None:
-        """Return the undecoded words [N] of a file for Framer.iter_word_frames, in place of packets().
+        """Return the undecoded words [N] of a source's file for Framer.iter_word_frames, in place of packets().
 
         Return None where the source has decoded events only.
         """
         return None
 
     def status(self) -> dict[str, object]:
-        """Return the state of the source for monitoring, as JSON, in addition to the account; from any thread."""
+        """Return the state of an event source for monitoring, as JSON, in addition to the account; from any thread."""
         return {}
 
     def count(self) -> int:
-        """Count the events that packets() yields over a complete recording.
+        """Count the events that a source's packets() yields over a complete recording.
 
         Raise PlifError for a live source.
         """
@@ -135,7 +135,7 @@ class Source:
         return self._count
 
     def choose(self, frames: Iterator[Frame], framer: Framer) -> Iterator[Frame]:
-        """Select the frames that are stepped: all frames of the framer, unless a replayed recording says otherwise."""
+        """Select the frames on which the network is stepped: all of them, unless a replayed recording says otherwise."""
         return frames
 
     def set_orientation(self, up: str) -> None:
@@ -150,12 +150,12 @@ class Source:
         self.upright, self.has_user_orientation = TURNS[up], True
 
     def close(self) -> None:
-        """End packets(), from any thread."""
+        """Close an event source: end the iteration over its packets(); any thread may call it."""
 
     # --- for derived classes ----------------------------------------------------------------------------------------
 
     def begin(self, max_events: int) -> None:
-        """Start one pass over the events; every packets() calls it first."""
+        """Start one pass over the events of a source; every packets() calls it first."""
         if max_events < 1:
             raise PlifError(f"{self.name}: packets of {max_events} events; expected at least 1")
         if self.live and self._begun:
@@ -163,12 +163,12 @@ class Source:
         self._begun = True
 
     def went_away(self, text: str) -> None:
-        """Mark the source as lost and tell the user why: nothing is known of the scene from now on."""
+        """Mark an event source as lost and tell the user why: nothing is known of the scene from now on."""
         self.lost = True
         self.say(text)
 
     def came_back(self, heard_s: float) -> None:
-        """Mark a lost source as back.
+        """Mark a lost event source as back.
 
         `heard_s` is the time.monotonic() of the last sign of the source.
         """
@@ -177,7 +177,7 @@ class Source:
         self.lost = False
 
     def wait_with_ticks(self, stop: threading.Event, seconds: float) -> Iterator[np.ndarray]:
-        """Wait `seconds`, or until `stop`, and yield an empty packet [0] (TICK) every tick_s seconds."""
+        """Wait `seconds`, or until `stop` is set, and yield an empty packet [0] (TICK) every tick_s seconds."""
         end_s = time.monotonic() + seconds
         while (remaining_s := end_s - time.monotonic()) > 0:
             if stop.wait(remaining_s if self.tick_s is None else min(remaining_s, self.tick_s)):

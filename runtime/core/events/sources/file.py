@@ -51,7 +51,7 @@ class FileSource(Source):
             )
 
     def _guess_sensor(self, trained: tuple[int, int] | None) -> tuple[int, int]:
-        """Guess the sensor size in one pass over the file, and note the guess."""
+        """Guess a recording's sensor size in one pass over the file, and note the guess."""
         usual = candidate_sizes(trained, self._recording.sensors)
         size, outside = guess_sensor(self.name, self._decode(Losses()), usual)
         holds = "all but " + str(outside) if outside else "all"
@@ -79,7 +79,7 @@ class FileSource(Source):
         return PlifError(f"{self.name}: cannot be read: {error.strerror or error}")
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
-        """Yield the usable events in packets [N] of EVENT_DTYPE, N at most `max_events`, from the beginning."""
+        """Yield the usable events of a file in packets [N] of EVENT_DTYPE, N at most `max_events`, from its beginning."""
         self.begin(max_events)
         self.losses = losses = Losses()
         total = 0
@@ -117,7 +117,7 @@ class FileSource(Source):
         return self._count
 
     def _finish(self, total: int, losses: Losses) -> int:
-        """Finish a complete pass over the file, in which `total` events were usable."""
+        """Finish a pass over a whole file: note its losses, refuse it if (nearly) no event was usable, store `total`."""
         losses.close(self.name)
         self._refuse_useless(total, losses)
         self._count = total

@@ -27,7 +27,7 @@ def keep_usable(events: np.ndarray, sensor: tuple[int, int], losses: Losses) -> 
 
 
 def outside_reason(sensor: tuple[int, int]) -> str:
-    """Return the reason that losses give for events outside a sensor (width, height)."""
+    """Return the text that names events outside a sensor (width, height) as the reason of their loss."""
     return f"outside the {sensor[0]}x{sensor[1]} sensor"
 
 

@@ -26,7 +26,7 @@ MAX_CALL_BYTES = 1 << 25  # bytes of frames in one call; a session keeps a copy 
 
 @dataclass
 class BatchResult:
-    """The result of one batch of samples.
+    """The result of running a network on one batch of samples: votes, steps, times and firing rates.
 
     votes    float64 [T, samples, classes], whole spikes for each class in each step (y where the network does
              not vote); zeros where a sample has no such step
@@ -44,7 +44,7 @@ class BatchResult:
 
     @cached_property
     def evidence(self) -> np.ndarray:
-        """The sum of all votes of each sample, float64 [samples, classes].
+        """The sum of all votes of each sample in a batch, float64 [samples, classes].
 
         They are added step by step, so that the form of the artifact changes no bit of them.
         """
@@ -57,7 +57,7 @@ class BatchResult:
         return shares
 
     def has_lead(self, voters: int, margin: float) -> list[bool]:
-        """Return for each sample whether its answer leads by the margin.
+        """Return for each sample of a batch whether its most voted class leads the second one by the margin.
 
         A stream decides the same with `--decide sum,margin=MARGIN --reset recording`.
         """
@@ -66,7 +66,7 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class Trace:
-    """The votes and event counts of one sample, step by step.
+    """The trace of one sample in an evaluation: its votes and event counts, step by step.
 
     votes   float64 [T, classes], whole spikes that voted for each class in each step
     events  float64 [T], the sum of each frame: events, or active pixels where the framing is binary; None for
@@ -86,12 +86,12 @@ class Trace:
 
     @cached_property
     def answers(self) -> np.ndarray:
-        """The answer after each step, int64 [T]; NONE without a vote."""
+        """The class with the most votes after each step of a sample, int64 [T]; NONE without a vote."""
         return choose_answers(self.evidence)
 
 
 def make_trace(batch: BatchResult, row: int, sample: int, truth: int, x: np.ndarray) -> Trace:
-    """Return the trace of one row of a batch that took all its steps.
+    """Return the trace (votes and event counts) of one sample, the row of a batch that took all its steps.
 
     x  its input, float32 [T, C, H, W], or [C, H, W] of a still image
     """
@@ -100,7 +100,7 @@ def make_trace(batch: BatchResult, row: int, sample: int, truth: int, x: np.ndar
 
 
 class ExitRule(Protocol):
-    """The rule that ends samples before all their steps; it can be sent to other processes.
+    """The rule that ends samples before all their steps (early exit); it can be sent to other processes.
 
     margin  of an early exit, for reports
     """
@@ -109,12 +109,12 @@ class ExitRule(Protocol):
     def margin(self) -> float: ...
 
     def is_enough(self, evidence: np.ndarray, model: OpenModel) -> np.ndarray:
-        """Return whether each sample has enough evidence to end: votes [samples, classes] -> bool [samples]."""
+        """Return whether the votes [samples, classes] suffice to end each sample early: bool [samples]."""
         ...
 
 
 class Cancellation(Exception):
-    """The cancellation of a running batch."""
+    """The request to cancel a running batch of samples."""
 
 
 def run_batch(
@@ -164,7 +164,7 @@ def run_batch(
 def _plan_calls(
     model: OpenModel, samples: Sequence[np.ndarray] | np.ndarray, steps: Sequence[int], single: bool
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield (first step, x, rows) of each call: x holds frames [T, rows, ...] of `rows`, or their images.
+    """Yield (first step, x, rows) of each engine call; x holds frames [T, rows, ...] of `rows`, or their images.
 
     steps   of each sample; they may decrease between two calls
     single  each step is a call. Otherwise several samples of equal length take all their steps in one call, if

@@ -26,7 +26,7 @@ class UnreadableSamples(TypedDict):
 
 
 class LostEvents(TypedDict):
-    """The samples that lost more than 1 % of their events: their number, the first of them, and all lost events."""
+    """The samples that lost over 1 % of their events: their number, the first ones, and all events lost."""
 
     samples: int
     events: int
@@ -64,7 +64,7 @@ class PredictionStats:
     sensors: Counter[tuple[tuple[int, int], str]] = field(default_factory=Counter)
 
     def add(self, prediction: Prediction) -> None:
-        """Count one prediction."""
+        """Count one prediction in the statistics."""
         predicted = prediction.predicted
         self.predictions.append(NONE if predicted is None else predicted)
         self.truths.append(None if prediction.error is not None else prediction.truth)
@@ -86,7 +86,7 @@ class PredictionStats:
 
     @property
     def sensor(self) -> tuple[int, int] | None:
-        """The sensor size (width, height) of all recordings; None if they differ."""
+        """The sensor size (width, height) of all recordings of an evaluation; None if they differ."""
         return _single_value({size for size, _ in self.sensors})
 
     @property
@@ -122,7 +122,7 @@ class PredictionStats:
 def list_problems(
     samples: int, unreadable: int, first: str | None, lost: LostEvents, effect: str = "as the predictions table lists"
 ) -> Iterator[PlifError]:
-    """Yield the errors that end a command with exit code 2 after all output is written.
+    """Yield the errors about an evaluation's samples that end a command with exit code 2 after all output.
 
     first  the first of the `unreadable` samples with its error, and `effect` their consequence;  lost: samples
            that lost events
@@ -139,7 +139,7 @@ def list_problems(
 
 
 def _count_listed(samples: UnreadableSamples | LostEvents) -> bool:
-    """Count a sample in a list of samples, and return whether the list still has room for its name."""
+    """Count one more sample in a list of samples, and return whether there is still room for its name."""
     samples["samples"] += 1
     return samples["samples"] <= MAX_NAMED
 

@@ -58,7 +58,7 @@ from runtime.core.observers import find_observers
 
 
 class ModelComparison(TypedDict):
-    """The comparison with another model on the same samples (runtime/observers/paired_networks)."""
+    """The comparison of a model with another one on the same samples (runtime/observers/paired_networks)."""
 
     path: str
     accuracy: float
@@ -70,7 +70,7 @@ class ModelComparison(TypedDict):
 
 
 class SampleListRecord(TypedDict, total=False):
-    """The number of samples, and the SHA-256 of their paths and classes (metrics.hash_sample_list)."""
+    """The record of an evaluation's samples: their number, and the SHA-256 of their paths and classes."""
 
     samples: int
     sha256: str
@@ -231,7 +231,7 @@ def evaluate(model: Model, data: str, *, progress: Progress | None = None, **opt
 
 
 def find_shards_folder(out: Path | None) -> Path | None:
-    """Return the folder for the shards of an evaluation into `out`; None without a folder."""
+    """Return the folder for the shards (partial results) of an evaluation that writes into `out`; None without one."""
     return None if out is None else out / "shards"
 
 
@@ -248,7 +248,7 @@ def _count_confusion(census: PredictionStats, classes: int) -> tuple[np.ndarray,
 
 
 def write_results(evaluation: Evaluation, folder: str | Path, command: str | None = None) -> list[Path]:
-    """Write metrics.json, and return the files that the folder holds of this evaluation.
+    """Write metrics.json into a folder, and return the files there that belong to this evaluation.
 
     folder   where `evaluate(..., out=folder)` wrote the predictions
     command  the command line of the user

@@ -18,7 +18,7 @@ from runtime.core.measure.options import EvaluateOptions, JudgeOptions
 
 @dataclass
 class Judgement:
-    """An evaluation with its gates, and with the additions of observers.
+    """An evaluation with the outcomes of its checks (gates), such as minimum accuracy, and fields of observers.
 
     gates     minimum accuracy, maximum latency, and whether all recordings were read
     added     keys that observers add to the JSON, and `lines` for a person;  written: the files
@@ -43,7 +43,7 @@ JudgementHook = Callable[[Judgement, Model], None]
 
 @with_fields(JudgeOptions)
 def judge(model: Model, data: str, *, command: str | None = None, shown: bool = False, **options: Any) -> Judgement:
-    """Evaluate a model that was loaded with rates=True, check the gates, and write all results into `out`.
+    """Evaluate a model loaded with rates=True, check the limits (gates), and write all results into `out`.
 
     options  the fields of JudgeOptions (runtime/core/measure/options.py)
     command  the command line of the user, for the record;  shown: with progress bars
@@ -72,7 +72,7 @@ def judge(model: Model, data: str, *, command: str | None = None, shown: bool = 
 
 
 def _check_accuracy(bars: JudgeOptions, evaluation: Evaluation) -> Iterator[Gate]:
-    """Yield the gate of the minimum accuracy if it is set."""
+    """Yield the outcome (gate) of the check that the accuracy reaches the minimum, if one is set."""
     if bars.min_accuracy is not None:
         low, high = evaluation.interval
         bar = f"--min-accuracy {bars.min_accuracy:g}"
@@ -81,7 +81,7 @@ def _check_accuracy(bars: JudgeOptions, evaluation: Evaluation) -> Iterator[Gate
 
 
 def _check_latency(bars: JudgeOptions, evaluation: Evaluation) -> Iterator[Gate]:
-    """Yield the gate of the maximum p99 latency of a call if it is set."""
+    """Yield the outcome (gate) of the check of the p99 latency of a network call against its limit, if one is set."""
     p99 = evaluation.latency_ms["p99"]
     if bars.max_p99_ms is not None and p99 is not None:
         bar = f"--max-p99-ms {bars.max_p99_ms:g}"

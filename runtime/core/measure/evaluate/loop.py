@@ -37,7 +37,7 @@ MAX_NOTES = 20
 
 @dataclass
 class Outcome:
-    """The results of some samples.
+    """The results of an evaluation for some of its samples: predictions, firing rates, times and notes.
 
     predictions  of each of them, in order
     rates   {layer: (sum of firing rates, their number)};  calls: times of the engine's calls, ms;  notes: remarks
@@ -52,7 +52,7 @@ class Outcome:
     traces: list[Trace] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Add the results of further samples, except for their predictions.
+        """Add an evaluation's results for further samples, except for their predictions.
 
         Each note is kept once, and MAX_NOTES in all.
         """
@@ -67,13 +67,13 @@ class Outcome:
             self.rates[layer] = (before[0] + total, before[1] + int(count))
 
     def mean_rates(self) -> dict[str, float]:
-        """Return {layer: firing rate (0..1), the mean over steps and samples}."""
+        """Return {layer: firing rate (0..1)} of an evaluation, the mean over steps and samples."""
         return {layer: total / count for layer, (total, count) in self.rates.items()}
 
 
 @dataclass
 class Tally:
-    """The numbers of samples that are finished, answered rightly, and unreadable."""
+    """The numbers of an evaluation's samples that are finished, answered rightly, and unreadable."""
 
     samples: int = 0
     right: int = 0
@@ -137,17 +137,17 @@ class EvaluationLoop:
 
     @cached_property
     def data_sha256(self) -> str:
-        """The SHA-256 of the list of samples (runtime.core.measure.metrics.hash_sample_list)."""
+        """The SHA-256 of an evaluation's list of samples (runtime.core.measure.metrics.hash_sample_list)."""
         entries = ((self.dataset.path(i), self.dataset.label(i)) for i in range(self.count))
         return hash_sample_list(entries, self.samples.place)
 
     @property
     def throughput_per_s(self) -> float:
-        """The samples of this run per second, reading included."""
+        """The samples per second that this run of the evaluation processes, reading included."""
         return round((self.finished.samples - self.before) / self.seconds, 3)
 
     def run(self, consume: Consume) -> Outcome:
-        """Run the evaluation: pass all predictions to `consume` in order, and return their common results.
+        """Run the evaluation: pass each prediction to `consume` in order; return the results over all samples.
 
         Raises PlifError if the model does not fit, or no sample is readable; Interrupted with the results so far.
         """
@@ -176,7 +176,7 @@ class EvaluationLoop:
                 yield prediction
 
     def _run_batches(self) -> Iterator[Outcome]:
-        """Yield the results of one batch after the other."""
+        """Yield the results of an evaluation, one batch of samples after the other."""
         self.batch = self.model.card.get("batch") or self.options.batch or min(DEFAULT_BATCH, self.count)
         session, first = open_session(self.model, self.batch), ""
         for start in range(0, self.count, self.batch):
@@ -188,20 +188,20 @@ class EvaluationLoop:
         self.require_readable(first)
 
     def report_progress(self, tally: Tally) -> None:
-        """Add finished samples to the tally, and report the progress."""
+        """Add finished samples to the tally of an evaluation, and report the progress."""
         self.finished.add(tally)
         if self.progress is not None:
             self.progress(self.finished.samples, self.count, self._describe_accuracy())
 
     def require_readable(self, first: str | None) -> None:
-        """Raise PlifError if no finished sample was readable; first: the error of the first one."""
+        """Raise PlifError if none of the finished samples was readable; `first` is the error of the first one."""
         if self.finished.unreadable == self.finished.samples:
             raise PlifError(
                 f"{self.samples}: none of {self.finished.samples} recordings can be read, the first: {first}"
             )
 
     def _describe_accuracy(self) -> str:
-        """Return a text with the accuracy so far and its interval; empty without known classes."""
+        """Return a text with the accuracy so far and its confidence interval; empty without known classes."""
         n = self.finished.samples - self.finished.unreadable
         if not n or self.dataset.label(0) == UNKNOWN:
             return ""

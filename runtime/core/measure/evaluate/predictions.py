@@ -16,7 +16,7 @@ MAX_LOSS = 0.01  # share of lost events above which a recording counts as incomp
 
 
 class PredictionRow(TypedDict):
-    """A prediction in JSON and in tables, with the names of its classes.
+    """A prediction as a row of JSON or of a table, with the names of its classes.
 
     scores  in the order of the classes;  margin: the lead of the highest score over the second
     why     why it has no label, or how many of its events were lost
@@ -75,7 +75,7 @@ class Prediction:
 
     @property
     def predicted(self) -> int | None:
-        """The class with the highest score, the lowest among equals; None without a label.
+        """The class with the highest score of a prediction, the lowest among equals; None without a label.
 
         There is none if `why` is set, or if all scores are 0.
         """
@@ -93,18 +93,18 @@ class Prediction:
 
     @property
     def has_heavy_loss(self) -> bool:
-        """True if the sample lost more than one event in a hundred."""
+        """True if the sample of a prediction lost more than one event in a hundred."""
         return bool(self.events_lost and self.events and self.events_lost > MAX_LOSS * self.events)
 
     @property
     def note(self) -> str | None:
-        """The text in the column `why` of a table: the reason of a missing label, and lost events."""
+        """The text in the column `why` of a prediction table: the reason of a missing label, and lost events."""
         lost = f"{self.events_lost} of {self.events} events were lost" if self.has_heavy_loss else None
         return "; ".join(filter(None, (self.why, lost))) or None
 
     @property
     def margin(self) -> float | None:
-        """The lead of the highest score over the second; None with fewer than two classes."""
+        """The lead of the highest score of a prediction over the second; None with fewer than two classes."""
         if len(self.scores) < 2:
             return None
         second, first = sorted(self.scores)[-2:]

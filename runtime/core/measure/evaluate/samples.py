@@ -20,7 +20,7 @@ from runtime.core.events.framing import resolve_framing
 
 
 class SampleSource(Protocol):
-    """A source of samples that a worker can open; `str` of it is the text that the user typed."""
+    """A source of samples that a worker process can open; `str` of it is the text that the user typed."""
 
     @property
     def place(self) -> str:
@@ -84,7 +84,7 @@ def load_sample(dataset: Dataset | EventSet, i: int) -> tuple[np.ndarray, EventO
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample after reading: frames float32 [T, C, H, W], an image [C, H, W], or the error.
+    """One sample of a data set after reading: frames float32 [T, C, H, W], an image [C, H, W], or the error.
 
     event_outcome  numbers of used and lost events, None for an image;  notes  remarks of its reader
     """
@@ -102,7 +102,7 @@ _WARNINGS_LOCK = Lock()  # catching warnings affects all threads
 
 @dataclass(frozen=True)
 class SampleBatch:
-    """Some samples after reading.
+    """Some samples of a data set after reading.
 
     x  the frames of all, float32 [T, samples, C, H, W], if they are in one array
     """

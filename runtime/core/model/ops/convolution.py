@@ -132,7 +132,7 @@ def _linear(m: Backend, node: Node, p: Params, x: Value) -> Value:
 
 
 def _linear_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
-    """Write a Linear into an ONNX graph.
+    """Write a Linear layer into an ONNX graph.
 
     Over tokens (the last of several axes) all tokens of all rows become rows of one product.
     """

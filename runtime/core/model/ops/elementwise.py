@@ -43,7 +43,7 @@ def _affine(m: Backend, node: Node, p: Params, x: Value) -> Value:
 
 
 def _count_negated(node: Node, shapes: Sequence[Shape], inputs: Sequence[Counts]) -> Counts | None:
-    """Return the counts of 1 - s, of spikes s; None for any other Affine.
+    """Return the range (Counts) of 1 - s, for an Affine node that computes it from spikes s; None for any other.
 
     SEW-ResNet joins spikes with it ("and not").
     """

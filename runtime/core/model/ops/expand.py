@@ -14,7 +14,7 @@ from runtime.core.model.ops.shapes import infer_shape
 
 
 def expand_node(node: Node, shapes: Sequence[Shape]) -> list[Node]:
-    """Return the nodes that replace a node, from its meaning; the last of them keeps its name.
+    """Return the simpler nodes that compute the same as a node (see Operation.meaning); the last has its name.
 
     shapes  of its inputs, without the batch
     Raises PlifError where the meaning is not made of other nodes: then the writer or engine must support the operation.
@@ -31,7 +31,7 @@ def expand_node(node: Node, shapes: Sequence[Shape]) -> list[Node]:
 
 
 class _Term:
-    """A value of the graph: the name of its node, and its shape without the batch."""
+    """A value while a node is expanded into others: the name of its node, and its shape without the batch."""
 
     def __init__(self, m: _NodeBuilder, name: str, shape: Shape) -> None:
         self.m, self.name, self.shape = m, name, shape
@@ -50,7 +50,7 @@ class _Term:
 
 
 class _NodeBuilder:
-    """The Backend (operation.py) that records a meaning as nodes of a graph."""
+    """The Backend (operation.py) that records an operation's meaning as nodes of a graph."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,7 +63,7 @@ class _NodeBuilder:
         return PlifError(f"layer {self.name} {reason}")
 
     def add_node(self, op: str, inputs: Sequence[_Term], shape: Shape | None = None, **attrs: object) -> _Term:
-        """Append a node and return its value; without `shape` the shape rule of the operation gives its shape."""
+        """Append a graph node and return its value; without `shape` the operation's shape rule gives its shape."""
         node = Node(f"{self.name}_{len(self.nodes)}", op, tuple(x.name for x in inputs), shape or (), attrs)
         return self._append(node if shape else node.with_(shape=infer_shape(node, [x.shape for x in inputs])))
 
@@ -115,7 +115,7 @@ class _NodeBuilder:
         return self.matmul_axis(x, axis, lambda n: selection_matrix(places(n), n))
 
     def matmul_axis(self, x: _Term, axis: int, matrix: Callable[[int], np.ndarray], name: object = None) -> _Term:
-        """X A^T along the last axis; another one changes places with it."""
+        """Multiply by a matrix along the last axis (X A^T); another axis changes places with it before and after."""
         swapped = list(range(1 + len(x.shape)))
         swapped[axis], swapped[-1] = swapped[-1], swapped[axis]
         rows = matrix(x.shape[axis - 1]).T

@@ -41,7 +41,7 @@ Matrix = Callable[[int], np.ndarray]  # n -> [m, n], for an axis of n places
 
 
 class Backend(Protocol):
-    """The argument `m` of a meaning: array functions that each interpreter of the graph implements.
+    """The array functions that an operation's meaning calls (argument `m`); each graph interpreter has its own.
 
     Axes count the batch, which is axis 0 and stays there; shapes do not.
     """
@@ -59,7 +59,7 @@ class Backend(Protocol):
         """Concatenate batches along an axis: [B, ..., n, ...] each -> [B, ..., sum of n, ...]."""
 
     def take(self, x: Value, axis: int, places: Matrix, /) -> Value:
-        """Pick the indices places(n) [m] of an axis: [B, ..., n, ...] -> [B, ..., m, ...]."""
+        """Pick the elements at the indices places(n) [m] of an axis: [B, ..., n, ...] -> [B, ..., m, ...]."""
 
     def matmul_axis(self, x: Value, axis: int, matrix: Matrix, name: object = None, /) -> Value:
         """Multiply a batch by a matrix along one axis, Y = A X: [B, ..., n, ...] -> [B, ..., m, ...].
@@ -71,22 +71,22 @@ class Backend(Protocol):
         """Return the sliding window of each output of a convolution or pool: [B, C, ...] -> [B, C, ..., k...]."""
 
     def insert_zeros(self, x: Value, stride: Shape, before: Shape, after: Shape, /) -> Value:
-        """Insert zeros between the places of a map, and around it: [B, C, ...] -> [B, C, ...]."""
+        """Insert zeros between the cells of a map, and around it: [B, C, ...] -> [B, C, ...]."""
 
     def sum(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value:
-        """Sum over axes: [B, ...] without `axes`, or with size 1 there if `keep` is set."""
+        """Sum a batch over axes: the result [B, ...] is without `axes`, or has size 1 there if `keep` is set."""
 
     def mean(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value:
-        """Average over axes: [B, ...] without `axes`, or with size 1 there if `keep` is set."""
+        """Average a batch over axes: the result [B, ...] is without `axes`, or has size 1 there if `keep` is set."""
 
     def max(self, x: Value, axes: Sequence[int], keep: bool = False, /) -> Value:
-        """Take the maximum over axes: [B, ...] without `axes`, or with size 1 there if `keep` is set."""
+        """Take the maximum of a batch over axes: [B, ...] without `axes`, or with size 1 there if `keep` is set."""
 
     def matmul(self, a: Value, b: Value, /) -> Value:
         """Multiply batches of matrices: [B, ..., M, K] and [B, ..., K, N] -> [B, ..., M, N]."""
 
     def im2col_matmul(self, windows: Value, weight: Value, groups: int, /) -> Value:
-        """Sum a convolution's windows: [B, I, ..., k...] and weights [O, I / groups, k...] -> [B, O, ...]."""
+        """Multiply a convolution's windows [B, I, ..., k...] by weights [O, I / groups, k...], and sum: [B, O, ...]."""
 
     def linear(self, x: Value, weight: Value, /) -> Value:
         """Apply the weights of a linear layer: [B, ..., I] and [O, I] -> [B, ..., O]."""
@@ -98,13 +98,13 @@ class Backend(Protocol):
         """
 
     def real(self, sums: Value, /) -> Value:
-        """Convert sums of whole numbers to float32: [...] -> [...]."""
+        """Convert sums, which are whole numbers, to float32: [...] -> [...]."""
 
     def half(self, x: Value, /) -> Value:
         """Convert values to float16: [...] -> [...]."""
 
     def parameter(self, value: np.ndarray, /) -> Value:
-        """Convert a parameter array [...] to a value of the backend."""
+        """Convert a parameter array [...] to a value of the backend (see Backend)."""
 
     def broadcast_like(self, values: Value, shape: Sequence[int], /) -> Value:
         """Shape a parameter [], [C] or [*shape] so that it broadcasts over [B, *shape]."""
@@ -113,13 +113,13 @@ class Backend(Protocol):
         """Shape a parameter [...] of `axes` axes so that it broadcasts over all axes before them."""
 
     def from_parameters(self, function: Callable[..., np.ndarray], /, *parameters: Value) -> Value:
-        """Compute a function of parameters [...] alone, rounded once."""
+        """Compute a function of parameters [...] alone, rounded to float32 once."""
 
     def rearrange(self, function: Callable[..., np.ndarray], parameter: Value, /) -> Value:
         """Move the elements of a parameter [...] without changing their values."""
 
     def op(self, name: str, /, *values: Value) -> Value:
-        """Apply a function of numbers by its name: [...] -> [...].
+        """Apply an elementwise function of numbers, given by its name, to values: [...] -> [...].
 
         runtime/neurons/traced_program/program.py has the names.
         """
@@ -177,7 +177,7 @@ class Node:
 
     @property
     def initial(self) -> dict[str, float]:
-        """The value of each state variable of a neuron layer after a reset; {"v": v_reset} for our own kinds."""
+        """The value of each state variable of a neuron layer after a reset; {"v": v_reset} for plif's own neurons."""
         return get_equation(self.attrs["kind"]).initial(self.attrs)
 
     def with_(self, **changes: Any) -> Node:
@@ -203,7 +203,7 @@ class GraphTensor:
 
 @dataclass
 class NewNode:
-    """A node that a reader wants to add to the graph.
+    """A node that a reader of PyTorch operations wants to add to the graph.
 
     inputs  tensors of the graph, or further new nodes
     shape   of its output without the batch; None: the shape that was recorded
@@ -221,7 +221,7 @@ ReadTorch = Callable[[Any], NewNode | GraphTensor]  # of a TorchCall
 
 @dataclass(frozen=True)
 class Operation:
-    """The record of one kind of graph node: its meaning, attributes, parameters, readers and writers.
+    """The record of one kind of graph node: its meaning (a function), attributes, parameters, readers and writers.
 
     name      in graphs and cards
     meaning   (m, node, params, *inputs) -> its output. None for nodes that hold state, or nothing
@@ -253,7 +253,7 @@ class Operation:
 
 
 def make_pad_node(x: GraphTensor, before: Sequence[int], after: Sequence[int], mode: str) -> NewNode:
-    """Return a Pad node that adds places before and after each axis of a tensor.
+    """Return a Pad node that adds cells before and after each axis of a tensor.
 
     mode  "zeros", "edge" or "reflect"
     """
@@ -265,12 +265,12 @@ OPERATIONS: Registry[Operation] = Registry("operations")
 
 
 def register(name: str, meaning: Callable[..., Value] | None = None, **facts: Any) -> None:
-    """Register an operation under a name; `facts` are the other fields of Operation."""
+    """Register a graph operation under a name; `facts` are the other fields of its Operation record."""
     OPERATIONS.entries[name] = Operation(name, meaning, **facts)
 
 
 def names(text: str, read: ReadTorch) -> dict[str, ReadTorch]:
-    """Return {PyTorch name: reader} for several names with one reader; ?d stands for 1d, 2d and 3d."""
+    """Return {PyTorch name: reader} for the names in a text that share a reader; ?d stands for 1d, 2d and 3d."""
     return {name.replace("?", size): read for name in text.split() for size in ("123" if "?" in name else "1")}
 
 
@@ -292,7 +292,7 @@ def reshape_broadcast(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def selection_matrix(places: np.ndarray, n: int) -> np.ndarray:
-    """Return the float32 matrix [len(places), n] that picks some of n places."""
+    """Return the float32 matrix [len(places), n] that picks some of n positions."""
     rows = np.zeros((len(places), n), np.float32)
     rows[np.arange(len(places)), places] = 1
     return rows
@@ -322,5 +322,5 @@ def expand_short_form(values: Sizes, dims: int) -> Sizes:
 
 
 def first(node: Node, shapes: Sequence[Shape], counts: Sequence[Counts]) -> Counts:
-    """Return the counts of the first input: the operation moves values or picks some of them."""
+    """Return the range (Counts) of the first input, for an operation that moves values or picks some of them."""
     return counts[0]

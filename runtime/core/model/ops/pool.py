@@ -40,7 +40,7 @@ def _pool_windows(m: Backend, node: Node, x: Value, fill: float) -> Value:
 
 
 def _window_axes(dims: int) -> tuple[int, ...]:
-    """Return the axes of the places in a window, after [B, C, ...]."""
+    """Return the numbers of the axes inside a window, in pooling windows [B, C, ..., k...]."""
     return tuple(range(2 + dims, 2 + 2 * dims))
 
 
@@ -90,7 +90,7 @@ def _pool_attrs(
 
 
 def _overhang(shape: Shape, out: Shape, attrs: Mapping[str, Sizes]) -> list[int]:
-    """Return by how many places the last windows of ceil_mode extend beyond the edge, for each axis."""
+    """Return for each axis by how many cells the last pooling windows of ceil_mode extend beyond the edge."""
     dims = len(shape) - 1
     kernel, stride = (expand_sizes(attrs[key], dims) for key in ("kernel", "stride"))
     padding, dilation = (
@@ -135,7 +135,7 @@ def _read_avg(c: TorchCall) -> NewNode:
 
 
 def find_pooled_vector(c: TorchCall) -> GraphTensor | None:
-    """Return the vector that is pooled as [B, n] or [B, 1, n]; None if a map is pooled."""
+    """Return the vector that a pooling call reads as [B, n] or [B, 1, n]; None if it pools a map."""
     source = c.get(0)
     tensor: GraphTensor = c.lower_node(source)
     return tensor if len(tensor.shape) == 1 and (len(source.shape) == 2 or source.shape[1] == 1) else None

@@ -42,20 +42,20 @@ class TorchCall(Protocol):
         """Return whether an argument of the PyTorch call depends on the network's input."""
 
     def tensor(self, i: int, /) -> GraphTensor:
-        """Return an argument that depends on the input, as a graph tensor in its recorded shape."""
+        """Return an argument that depends on the network's input, as a graph tensor in its recorded shape."""
 
     def array(self, i: int, label: str = "its weight", /) -> np.ndarray:
-        """Return an argument that does not depend on the input, as an array [...] of its recorded shape."""
+        """Return an argument that does not depend on the network's input, as an array [...] of its recorded shape."""
 
     def number(self, i: int, x: GraphTensor, /) -> np.ndarray:
-        """Return an argument that does not depend on the input, broadcast to x: [], [C] or [*x.shape]."""
+        """Return an argument that does not depend on the network's input, broadcast to x: [], [C] or [*x.shape]."""
 
     def lower_node(self, node: RecordedNode, /) -> GraphTensor: ...
 
     def shaped(self, node: RecordedNode, /) -> GraphTensor: ...
 
     def value(self, node: RecordedNode, /) -> np.ndarray:
-        """Return the array [...] of a recorded node that does not depend on the input."""
+        """Return the array [...] of a recorded PyTorch node that does not depend on the network's input."""
 
     def for_node(self, node: RecordedNode, /) -> TorchCall: ...
 
@@ -82,15 +82,15 @@ class OnnxEmitter(Protocol):
     def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: object) -> str: ...
 
     def weight(self, name: str, value: np.ndarray, /) -> str:
-        """Add an initializer [...] of any dtype, and return its name."""
+        """Add an initializer [...] of any dtype to the ONNX graph, and return its name."""
 
     def parameters(self, node: Node, /) -> list[str]: ...
 
     def broadcast_weight(self, name: str, values: np.ndarray, shape: Sequence[int], /) -> str:
-        """Add a parameter [], [C] or [*shape] that broadcasts over [B, *shape], and return its name."""
+        """Add a parameter [], [C] or [*shape] to the ONNX graph, shaped to broadcast over [B, *shape]; return its name."""
 
     def matmul_axes(self, node: Node, x: str, matrix: Callable[[int, int], np.ndarray], /) -> str:
-        """Multiply a tensor by a matrix along each spatial axis, and return the name of the product.
+        """Add the product of a tensor with a matrix along each spatial axis to the ONNX graph, and return its name.
 
         matrix  (n inputs, m outputs) -> [m, n]
         """

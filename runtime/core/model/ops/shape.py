@@ -9,7 +9,7 @@ from runtime.core.model.ops.ports import OnnxEmitter
 
 
 def reshape(m: Backend, node: Node, p: Params, x: Value) -> Value:
-    """Compute a reshape: values [B, ...] -> [B, *shape of the node]."""
+    """Compute a Reshape node of the graph: values [B, ...] -> [B, *shape of the node]."""
     return m.reshape(x, node.shape)
 
 

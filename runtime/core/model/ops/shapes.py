@@ -12,7 +12,7 @@ from runtime.core.model.ops.operation import OPERATIONS, Node, Shape
 
 
 class ShapeMismatch(Exception):
-    """Inputs and parameters of an operation that do not fit; the message is half a sentence."""
+    """The error that inputs and parameters of an operation do not fit; the message is half a sentence."""
 
 
 def infer_shape(node: Node, shapes: Sequence[Shape]) -> Shape:
@@ -51,7 +51,7 @@ class _ShapeOnly:
 
 
 class _ShapeBackend:
-    """The Backend (operation.py) that computes shapes only."""
+    """The Backend (operation.py) that computes only the shapes of a graph operation."""
 
     def op(self, name: str, x: _ShapeOnly) -> _ShapeOnly:
         return x

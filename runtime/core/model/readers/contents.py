@@ -11,11 +11,11 @@ PART = "a file of the artifact; export it again"  # the expected file, in the me
 
 @dataclass(frozen=True)
 class Contents:
-    """The parts of an artifact other than its card, with their hashes.
+    """The parts of an artifact other than its card: their SHA-256, and the first number that is not finite.
 
     parts       the name of a part ("graph", "tensor conv1.weight", "model.bin") -> SHA-256 of its meaning, in
                 hexadecimal
-    find_non_finite  the first numbers that are not finite, as a sentence: "tensor conv1.weight holds nan at [0, 1,
+    not_finite  the first numbers that are not finite, as a sentence: "tensor conv1.weight holds nan at [0, 1,
                 2, 2]"
     """
 

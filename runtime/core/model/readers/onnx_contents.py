@@ -53,7 +53,7 @@ MAX_DEPTH = 16  # of messages in messages
 
 
 class MessageKind(NamedTuple):
-    """A kind of protobuf message: its fields that are notes, nested messages and lists of texts."""
+    """A kind of protobuf message: its fields that are notes, nested messages and lists of texts; for hashing."""
 
     notes: tuple[int, ...]
     nested: dict[int, str]
@@ -126,7 +126,7 @@ class _ContentsHasher:
         return hashlib.sha256(b"".join(b"%d %d %d %b" % (n, w, len(v), v) for n, w, v in entries)).digest()
 
     def read_attribute(self, number: int, wire: int, a: int, b: int) -> list[Field] | None:
-        """Return the numbers of an ONNX attribute one by one, packed or not; None for its other fields."""
+        """Return the numbers in a field of an ONNX attribute one by one, packed or not; None for other fields."""
         if number == ATTRIBUTE_INTS and wire in (0, 2):
             ints = [a] if wire == 0 else decode_varints(bytes(self.data[a:b]))
             return [(number, 0, b"%d" % value) for value in ints]
@@ -201,7 +201,7 @@ def _read_checked(path: Path) -> tuple[bytes, bool]:
 
 
 def read_step_form(path: str | Path) -> bytes:
-    """Read an ONNX file; of a model that is a Scan return the step form inside it."""
+    """Read an ONNX file; of a model that loops over time-steps (Scan), return the one-step model inside it."""
     data, scans = _read_checked(Path(path))
     try:
         return extract_step_form(data) if scans else data
@@ -210,7 +210,7 @@ def read_step_form(path: str | Path) -> bytes:
 
 
 def extract_step_form(model: bytes) -> bytes:
-    """Return the step form inside a model that is a Scan, from the form that writes such models."""
+    """Return the one-step model inside a model that loops (Scan), by the plug-in part that writes such models."""
     step: bytes = load_from_parts("forms", SCAN)(model)
     return step
 

@@ -35,7 +35,7 @@ Span = tuple[int, int, int, int]  # field number, wire type, start, end (the val
 
 
 class NotProtobuf(Exception):
-    """Bytes that are no valid protobuf message."""
+    """The error that bytes are no valid protobuf message."""
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def parse_metadata(file: BinaryIO, size: int) -> dict[str, str]:
 
 
 def read_text_field(file: BinaryIO, start: int, end: int, field_number: int) -> str | None:
-    """Return the text in a field of the protobuf message in bytes [start, end); None without one under 4096 bytes."""
+    """Return the text in a field of the protobuf message in bytes [start, end); None if none is under 4096 bytes."""
     for a, b in iterate_messages(file, start, end, field_number):
         if b - a < 4096:
             file.seek(a)
@@ -164,7 +164,7 @@ def decode_varint(buffer: bytes, position: int) -> tuple[int, int]:
 
 
 def add_rate_outputs(model: bytes, taps: dict[str, str], graded: Collection[str] = ()) -> bytes:
-    """Add one output of firing rates to an ONNX model for each of `taps`: float32 [B], the mean of each row.
+    """Add firing rates to an ONNX model as outputs: for each tensor in `taps` the mean of each row, float32 [B].
 
     taps    {output name: tensor name}; the mean of a layer's spikes over its neurons is its firing rate in that
             step

@@ -25,7 +25,7 @@ _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 
 
 class UnsupportedZip(Exception):
-    """A zip that is damaged, or not of the form that torch.save writes; the message is half a sentence."""
+    """The error for a zip that is damaged or not of the form that torch.save writes, as half a sentence."""
 
 
 class Member(NamedTuple):

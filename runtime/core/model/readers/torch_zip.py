@@ -37,7 +37,7 @@ _OPCODES = (
 
 
 class EmbeddedCode(PlifError):
-    """The refusal of a PyTorch file that names a function or class that tensors do not need."""
+    """The error for a PyTorch file that names a function or class that tensors do not need."""
 
     def __init__(self, path: str | Path, name: str, expected: str = EXPECTED) -> None:
         super().__init__(f"{path}: contains code ({name}), which is never run; expected {expected}")
@@ -45,11 +45,11 @@ class EmbeddedCode(PlifError):
 
 
 class _NotATensor(Exception):
-    """A pickle that names an object other than a tensor."""
+    """The error for a pickle that names an object other than a tensor."""
 
 
 class Storage(NamedTuple):
-    """The numbers of a tensor in a PyTorch file, which tensors may share.
+    """The numbers of a tensor in a PyTorch file, which several tensors may share.
 
     kind     the type of a number, as PyTorch names it ("Float")
     archive  the zip; its `read` reads the bytes
@@ -62,7 +62,7 @@ class Storage(NamedTuple):
 
 
 class TensorFactory(Protocol):
-    """The factory of tensors and parameters for a file of torch.save; offset and stride count numbers."""
+    """The functions that create tensors and parameters from a torch.save file; offset, stride count elements."""
 
     def tensor(
         self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool
@@ -159,7 +159,7 @@ def read_card_text(path: str | Path) -> str:
 
 
 def read_index(file: BinaryIO, path: str | Path, expected: str = EXPECTED, make: TensorFactory | None = None) -> Any:
-    """Read the object that torch.save wrote, without running code of the file.
+    """Read the object that torch.save wrote into a file, without running code from the file.
 
     make  builds each tensor; every part of the file is then read and its CRC-32 checked. None: only the index
           is read

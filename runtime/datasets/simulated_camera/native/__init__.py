@@ -19,7 +19,7 @@ LIMB = 11  # ax, ay, az, bx, by, bz, radius at a, at b, tone, index of the textu
 
 
 class Canvas(c.Structure):
-    """The ctypes form of struct canvas in scene.c."""
+    """The ctypes structure of the C struct `canvas` (scene.c), the image to paint limbs into."""
 
     _fields_ = (
         *zip(("image", "textures"), repeat(c.c_void_p)),
@@ -29,7 +29,7 @@ class Canvas(c.Structure):
 
 
 class PixelArrays(c.Structure):
-    """The ctypes form of struct pixels in scene.c."""
+    """The ctypes structure of the C struct `pixels` (scene.c), the state of a simulated camera's pixels."""
 
     _fields_ = (
         *zip(("on", "off", "refractory_us", "leak", "reference", "level", "last_us"), repeat(c.c_void_p)),
@@ -40,7 +40,7 @@ class PixelArrays(c.Structure):
 
 @cache
 def load_library() -> c.CDLL:
-    """Load the library of scene.c, with the types of its functions. PlifError when none was built for this machine."""
+    """Load the compiled C library of scene.c, which paints scenes and simulates pixels; PlifError if there is none."""
     for path in sorted(Path(__file__).parent.glob("_scene*.so")):
         try:
             loaded = c.CDLL(str(path))
@@ -62,7 +62,7 @@ def paint_limbs(
     depth: float,
     girth: float,
 ) -> None:
-    """Paint limbs [n, LIMB], in space, over `image` [H, W], the last one on top.
+    """Paint a person's limbs [n, LIMB], given in space, over `image` [H, W] with C code, the last one on top.
 
     The point (0, 0, 0) appears at `position` (x, y). Textures are [k, 32, 8]. All three arrays are contiguous.
     runtime/datasets/performers/figure.py defines the shapes.

@@ -135,9 +135,7 @@ def test_the_generator_is_the_one_that_the_certificate_describes(page: ModuleTyp
     certificate = json.loads(certificate_path(small).read_text())
     for rule in certificate["given"]:
         size = int(np.prod(rule["shape"]))
-        found = page.given(rule, certificate["seed"], certificate["samples"]).reshape(
-            certificate["samples"], size
-        )
+        found = page.given(rule, certificate["seed"], certificate["samples"]).reshape(certificate["samples"], size)
         for i, n in [(0, 0), (0, size - 1), (1, size // 2), (2, size // 3)]:
             name = rule["tensor"] + (f"/{i}" if "low" in rule else "")
             data = hashlib.shake_128(f"{certificate['seed']}/{name}".encode()).digest(2 * size)
@@ -323,7 +321,7 @@ def test_an_old_certificate_does_not_stay_beside_a_new_file(tmp_path: Path) -> N
 
 def test_a_file_that_does_not_do_what_is_written_down_gets_no_name(tmp_path: Path) -> None:
     """The certificate is made from the model, and the file is asked the same: another judge is noticed."""
-    from plif_export.core.pipeline import ParityFailed
+    from plif_export.core.pipeline import ParityError
     from plif_export.observers.certificate import certificate
 
     net = firing()
@@ -334,6 +332,6 @@ def test_a_file_that_does_not_do_what_is_written_down_gets_no_name(tmp_path: Pat
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certificate, "certify", wrong)
-        with pytest.raises(ParityFailed, match=r"layer conv2, .* are not those of a certificate"):
+        with pytest.raises(ParityError, match=r"layer conv2, .* are not those of a certificate"):
             export(net, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from plif_export import ParityFailed, export
+from plif_export import ParityError, export
 from plif_export.core.cards import make_card, set_card
 from plif_export.core.passes import run_passes
 from plif_export.core.prove import prove
@@ -182,7 +182,7 @@ def test_a_pass_that_rounds_badly_is_caught_although_it_agrees_with_itself(
         return whole, scale * np.float32(0.5)
 
     monkeypatch.setattr(module, "quantize_array", coarse)
-    with pytest.raises(ParityFailed, match="too many for rounding") as error:
+    with pytest.raises(ParityError, match="too many for rounding") as error:
         export(firing(), tmp_path / "m.onnx", precision="int8")
     assert error.value.report.failed_at is not None and error.value.report.failed_at["layer"] == "conv2"
     assert list(tmp_path.iterdir()) == []

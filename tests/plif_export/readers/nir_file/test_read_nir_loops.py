@@ -13,7 +13,7 @@ from torch import nn
 
 import runtime
 from plif_export import check_file, export
-from plif_export.core.pipeline import ParityFailed
+from plif_export.core.pipeline import ParityError
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.readers.nir_file.reader import read_nir_graph
 from runtime.core.model.card import read_card
@@ -184,7 +184,7 @@ def test_a_recurrent_neuron_that_snntorch_wrote_gives_its_spikes(tmp_path: Path)
 def test_a_file_that_stays_silent_says_which_dt_and_reset_were_taken(tmp_path: Path) -> None:
     nir.write(tmp_path / "net.nir", chain(("lif", nir.LIF(full(20.0), full(1.0), full(0.0), full(1.0)))))
     said = r"no layer fired .*\(dt=0.0001 s and reset value taken for this NIR file: .*sinabs for 1 .*--neuron dt=...,reset=...\)"
-    with pytest.raises(ParityFailed, match=said) as refused:
+    with pytest.raises(ParityError, match=said) as refused:
         export(tmp_path / "net.nir")
     assert "\n" not in str(refused.value)
     result = export(tmp_path / "net.nir", neuron="dt=10")

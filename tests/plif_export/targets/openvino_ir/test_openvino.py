@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import runtime
-from plif_export import ParityFailed, export, verify
+from plif_export import ParityError, export, verify
 from runtime.artifacts.openvino_ir.contents import read_contents as read_openvino
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
@@ -162,7 +162,7 @@ def test_the_same_model_gives_the_same_bytes_and_states_inside_are_said_in_the_c
     card = read_card(first.path)
     assert card["target"] == "openvino" and card["stateful"] is False and card["parity"]["passed"]
     runtime.load(first.path, sha256=first.sha256)
-    with pytest.raises(PlifError, match="not the file that was verified"):
+    with pytest.raises(PlifError, match="the file is another one, or was changed"):
         runtime.load(first.path, sha256="0" * 64)
     assert read_card(exported(tmp_path, options=STATEFUL))["stateful"] is True
 
@@ -311,7 +311,7 @@ def test_an_engine_that_fails_the_gate_leaves_nothing_behind(tmp_path: Path, mon
         return network
 
     monkeypatch.setattr(openvino.OpenVinoEngine, "_model", other)
-    with pytest.raises(ParityFailed, match=r"engine openvino.*nothing was written"):
+    with pytest.raises(ParityError, match=r"engine openvino.*nothing was written"):
         export(firing(), tmp_path / "m_openvino", to="openvino")
     assert list(tmp_path.iterdir()) == []
 

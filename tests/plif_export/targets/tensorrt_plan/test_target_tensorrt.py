@@ -19,7 +19,7 @@ import runtime
 from plif_export import export
 from plif_export.core import pipeline
 from plif_export.core.passes import run_passes
-from plif_export.core.pipeline import ParityFailed
+from plif_export.core.pipeline import ParityError
 from plif_export.core.proof import gate
 from plif_export.core.readers import read_model
 from plif_export.core.targets.target import onnx_bytes
@@ -84,7 +84,7 @@ def test_a_current_that_leaves_a_kernel_as_float16_is_within_the_tolerance_of_su
     done = export(net, tmp_path / "m.engine", to="tensorrt", precision="fp16")
     assert done.passed and done.verify is not None and 1e-5 < done.verify.max_abs_dv < 2**-9
     monkeypatch.setattr(TensorRtEngine, "sums_in_float32", True, raising=False)
-    with pytest.raises(ParityFailed):
+    with pytest.raises(ParityError):
         export(net, tmp_path / "strict.engine", to="tensorrt", precision="fp16")
 
 
@@ -307,7 +307,7 @@ def test_a_writer_that_writes_something_else_is_caught_before_anything_is_built(
 
     monkeypatch.setattr(pipeline, "FORMS", {"step": broken})
     _nothing_may_be_built(monkeypatch)
-    with pytest.raises(ParityFailed) as failure:
+    with pytest.raises(ParityError) as failure:
         export(firing(), tmp_path / "m.engine", to="tensorrt", precision=precision)
     assert failure.value.report.failed_at is not None and failure.value.report.failed_at["layer"] == layer
     assert list(tmp_path.iterdir()) == []
@@ -324,7 +324,7 @@ def test_two_states_that_changed_places_are_caught_before_anything_is_built(
 
     monkeypatch.setattr(pipeline, "FORMS", {"step": broken})
     _nothing_may_be_built(monkeypatch)
-    with pytest.raises(ParityFailed):
+    with pytest.raises(ParityError):
         export(firing("{c8k3s1-BN-PLIF}*2-FC30-PLIF-APk10s10"), tmp_path / "m.engine", to="tensorrt")
 
 
@@ -343,7 +343,7 @@ def test_a_dropped_initial_value_is_caught_before_anything_is_built(
 
     monkeypatch.setattr(pipeline, "make_card", forgets)
     _nothing_may_be_built(monkeypatch)
-    with pytest.raises(ParityFailed, match="states"):
+    with pytest.raises(ParityError, match="states"):
         export(firing(v_reset=-0.25), tmp_path / "m.engine", to="tensorrt")
 
 
@@ -357,7 +357,7 @@ def test_an_engine_that_does_something_else_than_its_onnx_form_is_not_written(
         standin._at(addresses["v.conv2.next"], self.get_tensor_shape("v.conv2.next"))[...] += 0.01
 
     monkeypatch.setattr(standin.IExecutionContext, "_run", wrong)
-    with pytest.raises(ParityFailed, match=r"conv2.*engine tensorrt"):
+    with pytest.raises(ParityError, match=r"conv2.*engine tensorrt"):
         export(firing(), tmp_path / "m.engine", to="tensorrt")
     assert list(tmp_path.iterdir()) == []
 

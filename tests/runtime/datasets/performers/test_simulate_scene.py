@@ -56,7 +56,7 @@ def test_events_have_the_bits_and_the_order_of_the_equations(leak_hz: float, ref
     times = np.cumsum(rng.integers(500, 6000, 30)).astype(float)
     sensor = Sensor(0.12, 0.2, mismatch=0.3, offset=0.03, refractory_us=refractory_us, leak_hz=leak_hz)
     events = simulate_events(zip(times, frames, strict=True), sensor, np.random.default_rng(3))
-    on, off = sensor.thresholds(frames[0].size, np.random.default_rng(3))
+    on, off = sensor.draw_thresholds(frames[0].size, np.random.default_rng(3))
     levels = np.log(frames + np.float32(sensor.offset)).reshape(30, -1)
     refractory = np.full(len(on), refractory_us, np.float32)
     fired = equations.see(times, levels, on, off, refractory, on * np.float32(leak_hz * 1e-6))

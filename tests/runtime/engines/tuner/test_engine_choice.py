@@ -80,7 +80,7 @@ def cached(folder: Path) -> list[Path]:
 
 def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibrating: Path) -> None:
     first = runtime.load(files / "step.onnx").engine_choice
-    assert first.engine in NAMES and first.asked == "auto" and "measured now" in first.reason
+    assert first.engine in NAMES and first.requested == "auto" and "measured now" in first.reason
     assert all(ms > 0 for pair in first.measured_ms.values() for ms in pair.values())
     (file,) = cached(calibrating)
     tuner.choices.clear()  # as a new process

@@ -17,7 +17,13 @@ from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
 from runtime.core.events import open_source
 from runtime.core.events.frame import Frame
-from runtime.observers.calibrate.labels import FalseLabels, FeedOutputs, decide_labels, false_labels, poisson_interval
+from runtime.observers.calibrate.labels import (
+    FalseLabels,
+    FeedOutputs,
+    count_false_labels,
+    decide_labels,
+    poisson_interval,
+)
 from runtime.observers.calibrate.rules import expand_specs
 from tests.conftest import REPOSITORY
 
@@ -42,7 +48,7 @@ def frames_of(steps: int) -> list[Frame]:
 
 def test_false_labels_are_runs_of_50_ms_and_other_is_none() -> None:
     labels = [0] * 3 + [-1] * 2 + [1] + [3] * 5 + [0] * 4 + [2] * 3
-    found = false_labels(np.array(labels), frames_of(len(labels)), 4, 3)
+    found = count_false_labels(np.array(labels), frames_of(len(labels)), 4, 3)
     assert found.counts.tolist() == [2, 0, 1, 0]  # 1 lasted 20 ms only
     assert found.seconds == pytest.approx(0.36) and found.labelled_s == pytest.approx(0.22)
 

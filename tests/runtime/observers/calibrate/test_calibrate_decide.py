@@ -30,7 +30,7 @@ from runtime.observers.calibrate.rules import (
     RuleScore,
     _RuleSearch,
     calibrate_decide,
-    choose_margins,
+    choose_class_margins,
     iterate_frames,
 )
 from tests.conftest import REPOSITORY
@@ -228,10 +228,10 @@ def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:
     """Two false labels are allowed: they go to the classes where a smaller margin finds most."""
     missed = np.array([[0, 0, 0], [2, 9, 5], [3, 10, 9]])
     false = np.array([[2, 1, 4], [1, 1, 1], [0, 0, 0]])
-    assert choose_margins(missed, false, 2) == [2, 0, 1]
-    assert choose_margins(missed, false, 0) == [2, 2, 2]
-    assert choose_margins(missed, false, 9) == [0, 0, 0]
-    assert choose_margins(missed, false + 1, 2) == []
+    assert choose_class_margins(missed, false, 2) == [2, 0, 1]
+    assert choose_class_margins(missed, false, 0) == [2, 2, 2]
+    assert choose_class_margins(missed, false, 9) == [0, 0, 0]
+    assert choose_class_margins(missed, false + 1, 2) == []
 
 
 def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:
@@ -239,4 +239,4 @@ def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:
     without = FeedOutputs(frames, np.zeros((9000, 1, 10), np.float32))
     trial = _RuleSearch(runtime.load(folder / "m.onnx"), [], [without], 300)
     many = RuleScore("leak:50ms,margin=0", np.full(10, 7), np.zeros(10, np.int64), [], [])
-    assert 0 < trial.max_false < 70 and trial._class_margins("leak:50ms", [many], many) is None
+    assert 0 < trial.max_false < 70 and trial._try_class_margins("leak:50ms", [many], many) is None
