@@ -59,6 +59,12 @@ def link_terms(text: str, to_glossary: str) -> str:
     return "\n".join(lines)
 
 
+def link_page(path: Path) -> str:
+    """Return the text of a page with all links to the glossary."""
+    to_glossary = Path(os.path.relpath(GLOSSARY, path.parent)).as_posix()
+    return link_terms(path.read_text(encoding="utf-8"), to_glossary)
+
+
 def find_pages() -> list[Path]:
     """Return the pages with prose of ours."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "models" / "README.md"]
@@ -70,9 +76,8 @@ def main() -> int:
     """Write missing links, or with --check name the pages that lack some."""
     lacking = []
     for path in find_pages():
-        text = path.read_text(encoding="utf-8")
-        linked = link_terms(text, Path(os.path.relpath(GLOSSARY, path.parent)).as_posix())
-        if linked != text:
+        linked = link_page(path)
+        if linked != path.read_text(encoding="utf-8"):
             lacking.append(path.relative_to(ROOT).as_posix())
             if "--check" not in sys.argv:
                 path.write_text(linked, encoding="utf-8")

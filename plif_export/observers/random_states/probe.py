@@ -142,7 +142,7 @@ def _draw_cases(subject: Subject, graph: Graph, bounds: Bounds, rng: np.random.G
 def draw_all_layers(
     subject: Subject, graph: Graph, bounds: Bounds, x: Array, share: float, membranes: int, rng: np.random.Generator
 ) -> Case:
-    """Make a random test call on x [steps, 1, ...] in which a share of all neurons of a network fires."""
+    """Make a call of a network under test on x [steps, 1, ...], with random states, in which a share of all neurons fires."""
     fires = {n.layer: rng.random((_free_steps(subject), 1, *n.shape)) < share for n in graph.neurons}
     return _build_case(subject, graph, bounds, x, fires, membranes, rng)
 

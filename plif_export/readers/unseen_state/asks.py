@@ -87,7 +87,7 @@ def _match_env_read(module: str | None, name: str, takes_nothing: bool) -> str |
 
 
 def _find_module_reads(code: CodeType, namespace: dict[str, Anything]) -> Iterator[str]:
-    """Yield the values in standard library modules, such as sys.argv, that a code object reads directly.
+    """Yield the names of values in standard library modules, such as sys.argv, that a code object reads directly.
 
     These are values, not functions; or the whole module, if the code uses it in a way that shows no attribute.
     """

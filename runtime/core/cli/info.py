@@ -138,7 +138,7 @@ def _format_value(value: Any) -> str:
 
 
 def _format_digest(card: Card) -> str:
-    """Format a card's digest as text: the SHA-256 of the artifact's contents, and of each part of them."""
+    """Format a card's digest as text: one SHA-256 of the artifact's contents, and the names of the parts in it."""
     digest = card.get(KEY)
     parts = digest.get("parts") if isinstance(digest, dict) else None
     if not isinstance(parts, dict):

@@ -48,7 +48,7 @@ class Kind:
 
     contents   path -> the parts that the digest binds to the card. None: a model has none, and an engine is
                opened by the SHA-256 of its file only
-    replace_card  path, card -> the bytes of the file with this card, which differs from its own in `exit` or
+    with_card  path, card -> the bytes of the file with this card, which differs from its own in `exit` or
                `decide`, and with the new digest; None if a card cannot be changed, or if its writer is in the
                core
     program    path, card -> the libplif program in the file, as the bytes of a .plif file, checked against its
@@ -72,7 +72,7 @@ class Kind:
         return Contents() if self.contents is None else _import_function(self.contents)(path)
 
     def write_card(self, path: Path, card: dict[str, object]) -> bytes:
-        """Return the bytes of an artifact file with another card, for a kind that has `replace_card`."""
+        """Return the bytes of an artifact file with another card, for a kind that has `with_card`."""
         assert self.with_card is not None
         data: bytes = _import_function(self.with_card)(path, card)
         return data

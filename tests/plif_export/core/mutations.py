@@ -52,7 +52,7 @@ def judge(source: TrainedModel, mutant: Mutant, way: str, math: str, folder: Pat
     if way in FORMS:
         set_card(changed, card)
         return prove(changed, card, source, steps=STEPS)
-    own = {**card, "graph": wrong.record()} if way == "event" else card  # the engine runs the graph of the card
+    own = {**card, "graph": wrong.to_record()} if way == "event" else card  # the engine runs the graph of the card
     set_card(changed, own)
     path = Path(mkdtemp(dir=folder)) / f"m{target.suffix}"
     options = {"votes": "fold"} if way == "nir" else {}

@@ -79,7 +79,7 @@ def test_an_engine_that_fires_one_float_later_is_caught(tmp_path: Path) -> None:
         proto, card = written(source, "step", "folded")
         other = onnx.ModelProto()
         other.CopyFrom(written(source, "step", "folded", graph)[0])
-        set_card(other, {**card, "graph": run_passes(graph, "folded", False).record()})
+        set_card(other, {**card, "graph": run_passes(graph, "folded", False).to_record()})
         onnx.save(other, tmp_path / "m.onnx")
         report = prove(proto, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"))
         alone = prove(None, card, source, opened=runtime.load(tmp_path / "m.onnx", "event"))

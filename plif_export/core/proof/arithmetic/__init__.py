@@ -1,1 +1,1 @@
-"""Arithmetic on values and on rounding measures: the golden model (interpret) and its rounding bounds (bounds)."""
+"""Arithmetic on values and on rounding-error bounds: the golden model (interpret) and its rounding bounds (bounds)."""

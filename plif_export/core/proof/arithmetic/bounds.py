@@ -104,7 +104,7 @@ class StepBounds:
         return interpret.gather_inputs(node, self.value)
 
     def measure(self, name: str) -> Measure:
-        """Return the rounding measure (what bounds the error) of a graph node's value in this time-step."""
+        """Return the rounding-error bound of a graph node's value in this time-step."""
         if name not in self._measures:
             node = self.bounds.nodes.get(name)
             if node is not None and node.op == "Neuron" and node.values == "spikes":
@@ -147,7 +147,7 @@ class StepBounds:
         return bound
 
     def _measure_neuron(self, node: Node, state: State) -> tuple[Measure, Measure, dict[str, Measure]]:
-        """Return the rounding measures of a neuron layer's membrane h, spikes s and next states."""
+        """Return the rounding-error bounds of a neuron layer's membrane h, spikes s and next states."""
         read = tuple(self.measure(name) for name in node.inputs)
         params = {k: Measure.from_values(broadcast_like(v, node.shape), factor=True) for k, v in node.params.items()}
         terms = Terms(node.attrs, params, lambda name, number: Measure.from_values(np.asarray(number, np.float32)))
@@ -160,7 +160,7 @@ class StepBounds:
         return measures
 
     def _measure_analog(self, node: Node) -> Measure:
-        """Return the rounding measure of a layer's output that is no spikes, or of its state after the step.
+        """Return the rounding-error bound of a layer's output that is no spikes, or of its state after the step.
 
         An engine computes these itself, so they carry rounding errors; binary spikes do not.
         """

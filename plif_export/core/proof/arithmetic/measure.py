@@ -72,7 +72,7 @@ class Measure:
 
     @classmethod
     def from_values(cls, values: Array, factor: bool = False) -> Measure:
-        """Return the rounding measure of values that every program has exactly: inputs, states and numbers.
+        """Return the rounding-error bound of values that every program has exactly: inputs, states and numbers.
 
         factor  True: the values are parameters
         """
@@ -83,7 +83,7 @@ class Measure:
 
     @classmethod
     def from_spikes(cls, spikes: Array) -> Measure:
-        """Return the rounding measure of an array of spikes 0 and 1; size and terms share one array."""
+        """Return the rounding-error bound of spikes 0 and 1: their size and their number of terms are one array."""
         size = spikes.astype(np.float32)
         return cls(size, size, np.where(spikes != 0, 1.0, WHOLE), lambda: spikes)
 
@@ -146,7 +146,7 @@ class Measure:
         return Measure(self.size + b.size, self.terms + b.terms, unit, lambda: op(self.of(), b.of()))
 
     def _compare(self, operand: Measure | float, op: Callable[[Array, Array], Array]) -> Measure:
-        """Return the rounding measure of a comparison's result, which is 0 or 1 however its operands are rounded.
+        """Return the rounding-error bound of a comparison's result, which is 0 or 1 however its operands are rounded.
 
         The bound of h excuses a flipped decision, not this measure.
         """
@@ -159,20 +159,20 @@ def _as_measure(value: Operand) -> Measure:
 
 
 class MeasureMath:
-    """The math functions of neuron equations, applied to rounding measures in place of values."""
+    """The math functions of neuron equations, applied to rounding-error bounds in place of values."""
 
     def spikes(self, fires: Measure) -> Measure:
         return fires
 
     def where(self, condition: Measure, a: Operand, b: Operand) -> Measure:
-        """Return a rounding measure that holds for both branches of a choice, whichever is taken."""
+        """Return a rounding-error bound that holds for both branches of a choice, whichever is taken."""
         a, b = _as_measure(a), _as_measure(b)
         size, terms = np.maximum(a.size, b.size), np.maximum(a.terms, b.terms)
         unit = np.minimum(a.unit, b.unit)
         return Measure(size, terms, unit, lambda: np.where(condition.of(), a.of(), b.of()))
 
     def op(self, name: str, *operands: Operand) -> Measure:
-        """Return the rounding measure of one named math operation of a traced neuron program.
+        """Return the rounding-error bound of one named math operation of a traced neuron program.
 
         runtime.neurons.traced_program.program.OPS lists the names.
         """

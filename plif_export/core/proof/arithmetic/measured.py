@@ -1,4 +1,4 @@
-"""The rounding measures of graph operations: their meanings (runtime/core/model/ops), called with measures.
+"""The rounding-error bounds of graph operations: their meanings (runtime/core/model/ops), called with measures.
 
 Sizes and terms move with the values; a sum adds them up, and a mean divides sizes. The unit of a whole tensor is that
 of its smallest element. A parameter counts as one term, and a value that is computed from parameters alone is
@@ -33,7 +33,7 @@ def _move_measures(move: Callable[..., Array], *inputs: Measure) -> Measure:
 
 
 def _follow_numpy(name: str) -> Callable[..., Measure]:
-    """Return a method that moves or sums a rounding measure's fields just like the NumPy backend its values."""
+    """Return a method that applies an operation of the NumPy backend to the fields of a rounding-error bound."""
 
     def method(self: object, x: Measure, *args: object, **options: object) -> Measure:
         return _move_measures(lambda part: getattr(NUMPY, name)(part, *args, **options), x)
@@ -42,7 +42,7 @@ def _follow_numpy(name: str) -> Callable[..., Measure]:
 
 
 class MeasureBackend(MeasureMath):
-    """The math functions that graph operations call (backend `m`), applied to rounding measures in place of values.
+    """The math functions that graph operations call (backend `m`), applied to rounding-error bounds in place of values.
 
     The function `of` of a measure is not updated here: the caller of a bound knows the values.
     """
@@ -76,7 +76,7 @@ class MeasureBackend(MeasureMath):
         return _move_measures(lambda *parts: NUMPY.concat(parts, axis), *values)
 
     def windows(self, x: Measure, *geometry: Sizes | float) -> Measure:
-        """Return the rounding measures of a convolution's input windows (im2col); padding adds no error."""
+        """Return the rounding-error bounds of a convolution's input windows (im2col); padding adds no error."""
         return _follow_numpy("windows")(self, x, *geometry[:4])
 
     # --- added up ---------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ class EvaluationLoop:
         return round((self.finished.samples - self.before) / self.seconds, 3)
 
     def run(self, consume: Consume) -> Outcome:
-        """Run the evaluation: pass each prediction to `consume` in order; return the results over all samples.
+        """Run the evaluation: call `consume` with an iterator over the predictions; return the results over all samples.
 
         Raises PlifError if the model does not fit, or no sample is readable; Interrupted with the results so far.
         """

@@ -406,7 +406,7 @@ def test_check_lists_every_layer_and_every_problem() -> None:
 
 
 def test_a_module_needs_an_example_and_as_many_classes_as_outputs(tmp_path: Path) -> None:
-    with pytest.raises(PlifError, match="give that of one step"):
+    with pytest.raises(PlifError, match="give the shape of one time-step"):
         export(chain(nn.Linear(4, 4)), tmp_path / "m.onnx")
     with pytest.raises(PlifError, match="2 names for a network of 3 outputs"):
         export(chain(nn.Linear(4, 4)), tmp_path / "m.onnx", torch.zeros(1, 4), classes="a,b")

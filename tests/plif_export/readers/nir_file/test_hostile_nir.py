@@ -255,7 +255,7 @@ def numbers(shape: list[int], dtype: str = "<f8", at: str = "node") -> dict[str,
     return {"at": at, "dtype": dtype, "shape": shape}
 
 
-END, NO_RECORD = said(b""), "not what is read of such a file"
+END, NO_RECORD = said(b""), "its contents are invalid"
 LIES: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "it cannot be read"),
     "half a length": (b"123", "it cannot be read"),

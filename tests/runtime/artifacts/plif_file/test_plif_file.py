@@ -109,7 +109,7 @@ def test_fewer_bits_are_a_smaller_file_and_every_array_is_read_as_it_was_before_
         assert len(weights) == 4
         for operation, array in weights:
             whole = {4: from_nibbles, 1: flip_pairs}.get(operation["pairs"], np.array)(array)
-            assert np.abs(whole.astype(int)).max() == GRIDS[precision].most
+            assert np.abs(whole.astype(int)).max() == GRIDS[precision].max_level
     assert sizes["int4"] < 0.65 * sizes["int8"] and sizes["ternary"] < 0.65 * sizes["int4"]
 
 

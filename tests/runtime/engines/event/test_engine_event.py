@@ -80,7 +80,7 @@ def gate(graph: Graph, path: Path, x: np.ndarray, threads: int = 1) -> tuple[int
         for node in graph.neurons:
             fired, found = layers[node.layer], session.state[f"v.{node.layer}"]
             spikes += int(fired.s.sum())
-            bound = bounds.neuron(node.layer, {"v": before[node.layer]})
+            bound = bounds.neuron_bound(node.layer, {"v": before[node.layer]})
             off = np.abs(found - fired.v) > MEMBRANE * bound.after["v"]
             edge = off & (np.abs(fired.h - np.float32(node.attrs["v_threshold"])) < bound.h)
             assert not np.any(off & ~edge), f"{node.layer}: {np.abs(found - fired.v).max()}"

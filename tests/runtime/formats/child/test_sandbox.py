@@ -43,7 +43,7 @@ def thread():
 def temporary():
     with tempfile.NamedTemporaryFile(delete=False) as file:
         file.write(b"kept")
-    assert Path(file.name).read_plif_bytes() == b"kept"
+    assert Path(file.name).read_bytes() == b"kept"
 
 def lazily():
     import sqlite3
@@ -58,7 +58,7 @@ TRIED = {
     "forks": lambda: os.fork() or os._exit(0),
     "becomes": lambda: os.execv("/bin/sh/nothing", ["sh"]),
     "reads passwd": lambda: open("/etc/passwd").read(),
-    "reads a file": lambda: (folder / "secret").read_plif_bytes(),
+    "reads a file": lambda: (folder / "secret").read_bytes(),
     "lists": lambda: os.listdir(folder),
     "writes": lambda: (folder / "written").write_bytes(b"1"),
     "appends": lambda: (folder / "secret").open("ab").write(b"1"),
