@@ -85,7 +85,7 @@ def export(
     example_input  one step [B, ...], or the sequence or image that forward takes; only its shape is used. A module
                    that is not a plif network needs it, or shape=
     options        form="step", precision="fp32", to="onnx", ...: the fields of ExportOptions
-      (plif_export/core/options.py)
+                   (plif_export/core/options.py)
     Raises CheckFailed if the gate does not pass (then nothing is written), PlifError for a model that cannot be
     exported.
     """

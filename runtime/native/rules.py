@@ -32,7 +32,7 @@ def read_framing(text: str, native: bool | None = None) -> dict[str, Any]:
     """Parse a framing into the fields of runtime.core.events.framing.Framing; None for a missing number.
 
     native  whether the sensor of a network's training was as large as its input, which resolves resize=auto; None
-      leaves it
+            leaves it
     Raise PlifError for a text that is no framing.
     """
     framing = _parse_framing(text)

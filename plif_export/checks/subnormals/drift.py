@@ -12,12 +12,10 @@ changes. In two runs, one of which flushes, a value differs by
     states          d after a step follows from d before it; over 2^40 steps it must stay below LARGEST
 
 At a tie, rounding may increase the difference: as between any two programs that add in different orders, which the
-  gate's bound
-(bounds.py) covers. Everything else is an effect: a changing value compared with 0 or with another, a product of two,
-  a division by
-one, a root or a logarithm of one, a state that grows by itself. A state may be as small as any number, since states
-  decay and are
-restored. Two assumptions are made: no state is larger than the network makes it, and |x| <= 2^24.
+gate's bound (bounds.py) covers. Everything else is an effect: a changing value compared with 0 or with another, a
+product of two, a division by one, a root or a logarithm of one, a state that grows by itself. A state may be as small
+as any number, since states decay and are restored. Two assumptions are made: no state is larger than the network
+makes it, and |x| <= 2^24.
 """
 
 from __future__ import annotations

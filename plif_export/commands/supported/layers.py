@@ -1,10 +1,8 @@
 """The check of a model, layer by layer, before anything is written: `plif check`.
 
 It has no rules of its own: it reads the model as an export does, lists every problem that the reader found
-  (readers/rules.py)
-instead of the first, and then asks the target. A layer counts as supported if the reader made a node of it and the
-  target can
-write that node.
+(readers/rules.py) instead of the first, and then asks the target. A layer counts as supported if the reader made a
+node of it and the target can write that node.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
     body of step k  =  nodes of run k, in order, that run k + 1 has too (so not the readout), and run k - 1 has not
 
 Parts that all steps share (a first convolution of a static image, an expression of weights) are in none of these
-  sets, and so are
-hoisted out of the loop. The bodies of two steps, compared side by side, must be the same program. If their arguments
-  differ, a step
-reads its own input, or a value of the step before: that value is a state.
+sets, and so are hoisted out of the loop. The bodies of two steps, compared side by side, must be the same program. If
+their arguments differ, a step reads its own input, or a value of the step before: that value is a state.
 """
 
 from __future__ import annotations

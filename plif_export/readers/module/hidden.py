@@ -185,8 +185,7 @@ class _HiddenStateSearch:
         """Set a module's counters to their values in later steps; check that its operations stay the same there.
 
         growing: {key: (slot, growth in a step)}. Values that change only in those steps (hours, which follow from
-          minutes) are then
-        checked in the same way.
+        minutes) are then checked in the same way.
         """
         graph, follow_ups = self.graph, dict[str, tuple[Slot, Anything]]()
         numbers = {*self.graph.numbers, *ROUND_NUMBERS}

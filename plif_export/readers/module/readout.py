@@ -31,8 +31,7 @@ class Readout:
 
     value: the node of a step. how: "stack", "last", "sum", "mean" or "max". reduced: the node of the combined value.
     tail: the nodes that follow. folded: the tail runs in each step. shape: of forward's output for a step, without
-      the batch.
-    batch: of the example run.
+    the batch. batch: of the example run.
     """
 
     reduction: str

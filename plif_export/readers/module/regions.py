@@ -1,10 +1,9 @@
 """The search for layers of neurons among the elementwise operations of a step.
 
 A layer of neurons consists of the elementwise operations on the cycles from a state to its next value. If one
-  submodule made all of
-them, the layer includes everything elementwise of this submodule: its spikes, or a factor on its input. Code without
-  a submodule
-for its neurons gets the comparison that decides its spikes, and the operations between.
+submodule made all of them, the layer includes everything elementwise of this submodule: its spikes, or a factor on
+its input. Code without a submodule for its neurons gets the comparison that decides its spikes, and the operations
+between.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The reader of a network in Python code, named as `my_module.py:net`.
 
 The code is run, and so is everything that it imports: it is trusted, like the command line that names it
-  (SECURITY.md). No content
-of a file leads here, and an existing file is read as that file, whatever its name.
+(SECURITY.md). No content of a file leads here, and an existing file is read as that file, whatever its name.
 """
 
 from __future__ import annotations

@@ -27,8 +27,7 @@ class _SharedWeights:
     """The weights of a module that all its copies share, so that memory holds them only once.
 
     The weights are reset to those of the owner before each copy is made: some modules write into their weights when
-      they run.
-    pairs: (shared weight, the owner's weight in memory).
+    they run. pairs: (shared weight, the owner's weight in memory).
     """
 
     def __init__(self, pairs: list[tuple[nn.Parameter, Tensor]]) -> None:
@@ -198,8 +197,7 @@ class CallStack:
     """The stack of submodules whose forward is running while a PyTorch module is called.
 
     paths: the submodules with a running forward, the innermost last. A part that several modules share (a surrogate
-      function that
-    is a default argument) counts to the module that calls it.
+    function that is a default argument) counts to the module that calls it.
     """
 
     def __init__(self, module: nn.Module) -> None:

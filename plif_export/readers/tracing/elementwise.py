@@ -1,10 +1,9 @@
 """Elementwise operations of PyTorch as lines of a neuron's program (runtime/neurons/traced_program/program.py).
 
 TABLE maps the name of an aten operation to a function (emit, operation's node, operands) -> the operand that holds
-  the result.
-`emit(op, *operands)` writes one line and returns its name; an operand is a name or a number. Only operations with the
-  same bits
-are written: PyTorch fuses `add(a, b, alpha=c)` and the like, so they are refused. To add an operation, add it here.
+the result. `emit(op, *operands)` writes one line and returns its name; an operand is a name or a number. Only
+operations with the same bits are written: PyTorch fuses `add(a, b, alpha=c)` and the like, so they are refused. To
+add an operation, add it here.
 """
 
 from __future__ import annotations

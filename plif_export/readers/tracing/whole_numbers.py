@@ -30,8 +30,7 @@ class SizeNumber:
     """An integer in a module's code that may be a size of its input: the number of time-steps or the batch size.
 
     scope: "attribute", "argument" (a default of forward), "global", or "enclosing" (of the function that the class
-      stands in).
-    twins: paths of further parts with an attribute of the same name and value, which are set with it.
+    stands in). twins: paths of further parts with an attribute of the same name and value, which are set with it.
     """
 
     path: str

@@ -5,25 +5,20 @@ Everything is little-endian at the offsets in the header. runtime/native/session
     header      256 bytes: HEADER below. The SHA-256 at its end covers the file without these 32 bytes
     card        the card, UTF-8 JSON
     strings     UTF-8, each ended by a zero byte: the framing ("" for none), the classes, the states' names, and, if
-      `decide`
-                of the facts is 1, the decision rule of feeds
+                `decide` of the facts is 1, the decision rule of feeds
     states      16 bytes each: C, H, W (int32), the initial value (float32)
     programs    32 bytes each: its CPU path (PATHS), the number of operations (int32), the first of these, floats of
                 the largest tile of sums, bytes of the arena (int64)
     operations  256 bytes each: the fields of Op in native/engine/event.h; its six pointers are numbers of arrays,
-      from 1 on,
-                0 for none (int64)
+                from 1 on, 0 for none (int64)
     arrays      24 bytes each: offset in `weights` and size, in bytes (int64), the type of its numbers (int32: DTYPES,
-      PAIRS
-                or NIBBLES), and 0, or the bits of each number in the file: 4 or 2, the first in the lowest bits of a
-                  byte
+                PAIRS or NIBBLES), and 0, or the bits of each number in the file: 4 or 2, the first in the lowest bits
+                of a byte
     weights     the arrays, each at a multiple of 64 bytes
 
 There is one program for each CPU path: they share the weights and differ in when a row of spikes is multiplied
-  instead of
-added up. A file is made for one version of the operations. A library with another version refuses it, and the model
-  must
-be exported again.
+instead of added up. A file is made for one version of the operations. A library with another version refuses it, and
+the model must be exported again.
 """
 
 from __future__ import annotations

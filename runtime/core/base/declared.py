@@ -1,8 +1,7 @@
 """Option records that several commands share; `plif --help` loads them without NumPy.
 
 Other option records are next to the code that they configure: runtime/core/stream/options.py,
-  runtime/core/measure/options.py,
-plif_export/core/options.py.
+runtime/core/measure/options.py, plif_export/core/options.py.
 """
 
 from __future__ import annotations
@@ -34,13 +33,11 @@ class EngineOptions(ThreadOptions):
     """The options with which an engine opens an artifact.
 
     sha256           the SHA-256 that `plif export` printed, of a file or a folder. A TensorRT engine is opened only
-      with it, or
-                     with the report of its export next to it
+                     with it, or with the report of its export next to it
     flush_denormals  the engine replaces subnormal membranes by zero; None: as the card says. True is refused where
-      the card
-                     says that this changes the spikes
+                     the card says that this changes the spikes
     rates            also count spikes, which is slower: session.rates then holds each layer's firing rate of the last
-      step
+                     step
     """
 
     device: str | None = option("cpu, cuda or cuda:N; what the engine is for when not given.", default=None)

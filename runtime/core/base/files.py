@@ -78,8 +78,7 @@ def atomic_write(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
     folder  the first path is a folder; it replaces an existing folder
     A path for which nothing was written is deleted, because its old file belongs to the older artifact.
     Raises PlifError if a path cannot be written, or if a folder stands in the place of a file. Temporary files next
-      to `paths`
-    that a killed process left behind are removed.
+    to `paths` that a killed process left behind are removed.
     """
     token = os.urandom(4).hex()  # not the process's number: two containers may have the same
     temporary = [path.with_name(f".{path.name}.{token}.part") for path in paths]

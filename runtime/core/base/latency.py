@@ -78,8 +78,7 @@ class Latencies:
         """Return the 95 % confidence interval of a percentile, in ms, for any distribution of the durations.
 
         It lies between two order statistics: of n durations, p n lie below the percentile, give or take 1.96 sqrt(n p
-          (1 - p)).
-        An end is None where n is too small for it.
+        (1 - p)). An end is None where n is too small for it.
         """
         n, p = self.count, percent / 100
         half = Z95 * math.sqrt(n * p * (1 - p))

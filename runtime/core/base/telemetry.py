@@ -5,7 +5,7 @@ a library, enter its switch here; tests/pipeline/test_nothing_is_sent.py watches
 
 Checked, and found to report nothing by themselves: PyTorch, onnx, h5py, Matplotlib, TensorBoard, Lightning, uvicorn,
 starlette, tritonclient, TensorRT for RTX, SpikingJelly, snnTorch, Norse, NIR, rosbags, MkDocs and its theme,
-  Hypothesis, mypy.
+Hypothesis, mypy.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """The entry point of `plif`, also as `python -m runtime.core.cli` for launchers such as torchrun.
 
 It holds Ctrl-C, then loads the rest. Before this file runs, Python's own start and the console script take a
-  hundredth of a
-second or two: Ctrl-C then ends with Python's traceback. No file is open and no work begun before `catch_signals`, so
-  ending
-at once loses nothing.
+hundredth of a second or two: Ctrl-C then ends with Python's traceback. No file is open and no work begun before
+`catch_signals`, so ending at once loses nothing.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """The command line `plif`: parse, call, print, exit code; every command has the Python call that does the same.
 
 Exit codes: 0 done, 1 the requested check failed, 2 bad file or usage, 130 interrupted (by SIGTERM: 143, except for a
-  stream,
-which then ends in order), 141 the reader of the output closed it, as `| head -1` does: written files are complete,
-  and plif prints
-no message. Any other error is one line on stderr. With --json stdout holds one JSON document (stream: one a line) and
-  nothing else.
+stream, which then ends in order), 141 the reader of the output closed it, as `| head -1` does: written files are
+complete, and plif prints no message. Any other error is one line on stderr. With --json stdout holds one JSON
+document (stream: one a line) and nothing else.
 
 A command's module is imported when the command runs. `plif --help` reads the help of a command from its part.py, and
 of a core command from COMMANDS of its package. These modules import nothing heavy at their top: no NumPy, no torch,

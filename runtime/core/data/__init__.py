@@ -69,7 +69,7 @@ def open_dataset(
     normalisation {"mean": [C numbers], "std": [C numbers]} for images: (x / 255 - mean) / std
     classes       the model's classes in output order; the set must have the same, and `folder` takes their order
     trained       the sensor (width, height) of the model's training, for a `folder` of recordings that do not say
-      theirs
+                  theirs
 
     `dataset_names` lists the names. Raise PlifError, one line, when the set is unknown, missing or damaged, or does
     not fit the arguments.

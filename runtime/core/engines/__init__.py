@@ -84,8 +84,7 @@ def should_flush(card: Card, options: EngineOptions) -> bool:
     """Return whether an engine must flush subnormal numbers to zero.
 
     The option decides, else the card: not where the network would notice. It is never true without the native
-      library, which
-    alone restores the mode of the calling thread.
+    library, which alone restores the mode of the calling thread.
     """
     option = options.flush_denormals
     return native.is_built() and (bool(card.get("flush_denormals", True)) if option is None else option)

@@ -69,7 +69,7 @@ class Session:
         y is the module's output for this step.
 
         rows     the streams that advance, all when None; x holds one frame for each of them, the others keep their
-          state
+                 state
         counted  x holds event counts from libplif: they are finite, and are not checked
         Raise PlifError, and leave the membranes unchanged, for another shape, and for a number that is not finite.
         """

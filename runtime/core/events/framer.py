@@ -252,8 +252,7 @@ class Framer(NativeSession):
         """Resume a framer after silence with an event at t_us; return whether that event is late.
 
         An event that was delayed on its way is not late because of ticks: the time grid steps back to it, as far as
-          the grid
-        advanced without events. The result is True if the event lies before the open frame nevertheless.
+        the grid advanced without events. The result is True if the event lies before the open frame nevertheless.
         """
         return bool(self._library.plif_resume(self._handle, t_us) > 0)
 

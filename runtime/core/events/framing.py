@@ -5,7 +5,8 @@
     duration:10ms[,T=16][,pad=repeat|zero]              a time grid from the first event
     duration:40ms,every=10ms                            overlapping frames: every 10 ms one of the last 40 ms
     events:n=5000,max=20ms                              n events or the time, whichever comes first: the live policy
-      ,value=count|binary       the number of events, or 1 for any number above 0
+                                                        ,value=count|binary       the number of events, or 1 for any
+                                                        number above 0
       ,polarity=stored|swapped  channel 1 = ON as stored, or channel 0 = ON
       ,orientation=stored|upright|sj|paper
       ,resize=auto|nearest|sum|crop   for a sensor of another size than the network's input

@@ -4,8 +4,8 @@
     onnx       one file; the card is in its metadata
 
 Every other kind is a part: a folder of runtime/artifacts. Its part.py says how to detect it (MAGIC, PATTERN, or HOLDS
-  of a
-folder) and its kind.py has its KINDS. Any other file is taken for ONNX, and the reader of ONNX refuses it if it is not.
+of a folder) and its kind.py has its KINDS. Any other file is taken for ONNX, and the reader of ONNX refuses it if it
+is not.
 """
 
 from __future__ import annotations

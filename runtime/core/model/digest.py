@@ -64,8 +64,7 @@ def require_unchanged(path: Path, card: Card, meanwhile: Callable[[], object] = 
     """Refuse an artifact with a part that changed since the export, or with numbers that are not finite.
 
     An artifact without a digest, of another exporter, is opened with a warning. `meanwhile` runs while a thread reads
-      and hashes
-    the file: with a second processor this costs no time.
+    and hashes the file: with a second processor this costs no time.
     """
     kind = detect_kind(path)
     if kind.contents is None:

@@ -3,8 +3,7 @@
     W[o] = scale[o] * k[o]         k of `bits` bits: -2^(bits-1) .. 2^(bits-1) - 1
 
 This module is the single source of truth about these precisions: their bits, their packing, and their description for
-  people.
-plif_export/precisions quantizes the weights.
+people. plif_export/precisions quantizes the weights.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ class Controls:
     The loop reads `running`, `ended` and `resets` as plain attributes at every step.
 
     stop    no more steps until start(). A recording waits; events that a live source sends meanwhile are dropped and
-      counted
+            counted
     reset   membranes and evidence of one source, or of all, start afresh before the next step
     end     the stream ends, as at the end of a recording
     """

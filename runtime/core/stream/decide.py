@@ -103,7 +103,7 @@ class Rules(NativeSession):
         Return whether time is missing before the frame.
 
         flags  GAP: time or events are missing before it; AFRESH: all rows start afresh; LOST: nothing is known of the
-          scene
+               scene
         """
         gap = self._library.plif_before(self._handle, start_us, end_us, events, flags, self._decay)
         if gap < 0:

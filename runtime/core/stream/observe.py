@@ -70,8 +70,7 @@ class Observer:
         """Handle a reset in a stream: membranes and evidence (votes) start afresh before this step.
 
         why: policy, control or return; "copy" where only one row of `--reset every:T/K` starts afresh: the other
-          rows, and the
-        answer, continue.
+        rows, and the answer, continue.
         """
 
     def on_wait(self) -> None:

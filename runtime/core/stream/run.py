@@ -7,10 +7,9 @@ The network keeps its state from step to step. With `decide="sum"` and `reset="r
 defaults of a recording) this is the computation of an evaluation, on the same frames: both have the same spikes and
 answer.
 
-Each source is a stream of its own: its rows of the batch step when it has a frame, and it decides as it would alone. A
-recording read as fast as possible is read in this thread; a source with a clock of its own (a live source,
-  speed="real")
-has a reader thread and a bounded queue (a part: runtime.observers.live_queue).
+Each source is a stream of its own: its rows of the batch step when it has a frame, and it decides as it would alone.
+A recording read as fast as possible is read in this thread; a source with a clock of its own (a live source,
+speed="real") has a reader thread and a bounded queue (a part: runtime.observers.live_queue).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Run:
     `summary()` has the account of all events at any time.
 
     source     a recording, a folder of --record, "-", udp://..., tcp://..., usb://..., sim:..., a Source, or a list
-      of these
+               of these
     options    a missing option is taken from a recording of --record, else its default holds
     observers  hear of packets, frames, decisions and the summary (runtime.core.stream.observe)
     controls   stop, start, reset and end, from any thread

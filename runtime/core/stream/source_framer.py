@@ -32,18 +32,15 @@ class SourceFramer:
     filters    the filters of a part (runtime.observers.event_filters) between the source and the frames
     on_return  hold: a live source that was lost and came back just continues (on a new time grid where its clock began
                again); reset: its time grid starts again, and the next frame requests a reset of the membranes. A gap
-                 of more
-               than a second in the events' own time is a discontinuity either way
+               of more than a second in the events' own time is a discontinuity either way
     name       the source's name for observers; they hear of packets (before any filter), returns and ticks, in the
-      thread
-               that iterates
+               thread that iterates
 
-    A live source reports when most of its events are late: its clock stepped back, which counts as a return, or another
-    sender is ahead of it. A live source that is silent for longer than a frame lasts and its packets reach back
-      (SLACK_S at
-    least) makes empty frames: its time advances with ours (a tick). No event that it sends later is late because of
-      them.
-    Offline framings read a recording twice; a live source is refused, with a framing to use instead.
+    A live source reports when most of its events are late: its clock stepped back, which counts as a return, or
+    another sender is ahead of it. A live source that is silent for longer than a frame lasts and its packets reach
+    back (SLACK_S at least) makes empty frames: its time advances with ours (a tick). No event that it sends later is
+    late because of them. Offline framings read a recording twice; a live source is refused, with a framing to use
+    instead.
     """
 
     def __init__(

@@ -12,9 +12,8 @@ recording:
     sessions  12 s of short gestures out of standing still; a row begins when its gesture can be recognised
     everyday  8 s of non-gesture motion, one row of other_gestures
     things    six scenes of 2 s with moving objects, rows of other_gestures
-    moves     three scenes of 4 s of a person who stands up, sits down, reaches, raises an arm and holds it, bows, points,
-      turns,
-              seen from all sides, some lying; rows of other_gestures (runtime.datasets.motion.drawn)
+    moves     three scenes of 4 s of a person who stands up, sits down, reaches, raises an arm and holds it, bows,
+              points, turns, seen from all sides, some lying; rows of other_gestures (runtime.datasets.motion.drawn)
     people    15 s of a person who moves as in the motion capture file `motions`, without gestures, rows of
               other_gestures (runtime.datasets.motion.simulate_motion.record_people); every fourth actor is held out
 

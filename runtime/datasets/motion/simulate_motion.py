@@ -164,11 +164,10 @@ def record_people(
     """Simulate a recording of a person without gestures: events [N], and (start_us, end_us) of each scene.
 
     A scene is one to four clips of random motions, some mirrored, at 0.75 to 1.25 times their pace, seen from any
-    side, some lying; in half of them the person stays in front of the camera, in a quarter one limb or the trunk fills the
-      picture.
-    Scenes that show no person for half of the time, or with more events than a camera can send, are drawn again. After
-    PATIENCE of the latter, another performer is drawn (lamps may flicker all over the picture). Motions of one
-    actor: [motion for motion in motions if motion.actor == "HDM_bd"].
+    side, some lying; in half of them the person stays in front of the camera, in a quarter one limb or the trunk
+    fills the picture. Scenes that show no person for half of the time, or with more events than a camera can send,
+    are drawn again. After PATIENCE of the latter, another performer is drawn (lamps may flicker all over the
+    picture). Motions of one actor: [motion for motion in motions if motion.actor == "HDM_bd"].
     """
     rng = np.random.default_rng([*key, 31, int(held_out)])
     drawn = look or ("usual", "texture", "plain", "faint", "usual", "texture", "plain", "lamps")[key[-1] % 8]

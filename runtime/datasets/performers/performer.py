@@ -99,11 +99,10 @@ def draw_performer(
 ) -> Performer:
     """Make the random performer of a seed: a person, a place and a camera, always the same for the same seed.
 
-    `varied` selects harder conditions: "faint" (weak contrast, far away), "lamps" (flicker), "texture" (more scattered events
-      and
-    pixels of both polarities) or "plain" (PLAIN). Such performers also stand elsewhere in the picture. `size` is (width,
-      height) of
-    the camera: the person, the place and the distribution of pixels are the same for any size, but each pixel is drawn anew.
+    `varied` selects harder conditions: "faint" (weak contrast, far away), "lamps" (flicker), "texture" (more
+    scattered events and pixels of both polarities) or "plain" (PLAIN). Such performers also stand elsewhere in the
+    picture. `size` is (width, height) of the camera: the person, the place and the distribution of pixels are the
+    same for any size, but each pixel is drawn anew.
     """
     performer = _draw_base(seed, held_out, size)
     if varied is not None:

@@ -35,8 +35,7 @@ def _check_provider(library: str, name: str) -> MissingRequirement | None:
     """Find the libraries that a provider of ONNX Runtime misses, or None.
 
     ONNX Runtime reports this in its log alone: the error of a session that cannot be opened speaks of nodes on the
-      CPU, or
-    of conflicting settings.
+    CPU, or of conflicting settings.
     """
     if (missing_package := check_module("onnxruntime", "gpu", "ONNX Runtime")) is not None:
         return missing_package

@@ -2,22 +2,20 @@
 
 Membranes stay on the device in two sets: a step reads one set and writes the other, then the sets change places. Every
 tensor is bound once by address (IOBinding), so a step copies x to the device and y to the host, and nothing else.
-  Each of
-the two directions is recorded as a CUDA graph of its own: a graph keeps the addresses that it was recorded with, and
+Each of the two directions is recorded as a CUDA graph of its own: a graph keeps the addresses that it was recorded
+with, and
   one
 graph for both directions would read the first set for ever, without an error.
     CUDA        one session holds many graphs, distinguished by the run option gpu_graph_id
     TensorRT    a session holds one graph, whatever the option says, so each direction has a session of its own
 ONNX Runtime runs a step several times when it records it. No tensor is read and written in one step, so this is
-  harmless;
-both sets are zeroed afterwards nevertheless.
+harmless; both sets are zeroed afterwards nevertheless.
 
 Nothing falls back: a node that the provider does not take is an error (session.disable_cpu_ep_fallback), and so is a
 provider that does not start; its missing libraries are searched first (runtime/core/engines/available.py). If CUDA's
 provider is a plug-in, from ONNX Runtime 1.32 on, its options keep their names, with and without ep.cuda. before them.
 TF32 is off: through an option of the CUDA provider, and through NVIDIA_TF32_OVERRIDE=0 in the environment of the
-  process
-for TensorRT, which has no such option.
+process for TensorRT, which has no such option.
 """
 
 from __future__ import annotations

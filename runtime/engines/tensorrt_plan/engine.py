@@ -1,14 +1,13 @@
 """TensorRT engines: a plan on an NVIDIA GPU, built by `plif export --to tensorrt` (or `tensorrt-rtx`).
 
 The membranes stay on the device, in two sets: a step reads one set and writes the other, and then the sets change
-  places,
-since TensorRT does not promise that one tensor may be input and output at once. Each of the two directions (phases) has
-an execution context and a CUDA graph of its own, since a graph keeps the addresses that it was recorded with. A graph
-holds the complete step: x to the device, the network, y to the host. So a step is one launch and one wait, on a CUDA
-stream that belongs to the session.
+places, since TensorRT does not promise that one tensor may be input and output at once. Each of the two directions
+(phases) has an execution context and a CUDA graph of its own, since a graph keeps the addresses that it was recorded
+with. A graph holds the complete step: x to the device, the network, y to the host. So a step is one launch and one
+wait, on a CUDA stream that belongs to the session.
 
     opening   bind shapes and addresses -> run once without a graph (TensorRT then allocates its memory) -> record a
-      graph
+              graph
     call      x into pinned memory -> launch the graph of the phase -> wait -> y out of pinned memory -> the other phase
     push      the session's copy of the membranes -> the set that the next call reads
     pull      the set that the last call wrote -> the session's copy

@@ -1,13 +1,11 @@
 """The calibration behind `--engine auto`: the same steps on each engine, in turn, in a separate process.
 
 The process is separate, since opening an engine has lasting effects: its library, threads and memory stay. A program
-  that
-measures and one that finds its engine in the cache must be the same, so the program itself never opens the engines that
-are not chosen.
+that measures and one that finds its engine in the cache must be the same, so the program itself never opens the
+engines that are not chosen.
 
 The stimulus is typical input of a network on an event camera: sparse and event-like frames at the card's framing (a
-  still
-image for networks of images), then silence.
+still image for networks of images), then silence.
 """
 
 from __future__ import annotations

@@ -7,9 +7,8 @@ and y back. Nothing falls back: an operation that the provider does not take is 
 GPU but the processor itself (vulkan.py).
 
 Precision is a property of the provider: it sums float16 in float16, which moves spikes, and has no ConvInteger. So
-  every
-file runs with float32 sums of its own weights (runtime/core/model/readers/onnx_wire.py), which are exact for whole
-numbers, as in int8.
+every file runs with float32 sums of its own weights (runtime/core/model/readers/onnx_wire.py), which are exact for
+whole numbers, as in int8.
 """
 
 from __future__ import annotations

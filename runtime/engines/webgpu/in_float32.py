@@ -40,9 +40,8 @@ def rewrite_to_float32(model: bytes) -> bytes:
         Cast to FLOAT16, INT8 or UINT8    Cast to FLOAT: spikes and counts are exact in each of them
         Conv, Gemm of a half weight       of that weight in float32
         ConvInteger, MatMulInteger        Conv, MatMul of both operands less their zero points: whole numbers, with
-          sums that are
-                                          exact up to 2^24 in any order. Above, the Cast of int32 sums to FLOAT would
-                                            round, too
+                                          sums that are exact up to 2^24 in any order. Above, the Cast of int32 sums
+                                          to FLOAT would round, too
     """
     file = io.BytesIO(model)
     other_fields = [span for span in iterate_fields(file, 0, len(model)) if span[0] != MODEL_GRAPH]

@@ -86,7 +86,7 @@ class Rights:
     read       places; None: everything can be read and run       write  folders for plain files, each by itself
     run        places of programs that the process may execute
     network, threads, processes, owners   True: it may connect, start threads and processes, and change the owners of
-      files
+                                          files
     """
 
     read: tuple[str | int, ...] | None

@@ -7,7 +7,7 @@ A node of kind "Traced" carries its equation as attributes:
     h, s      names of the value that is compared with v_threshold, and of the output
     next      {variable: name of its value after the step}
     graded    optional: s has other values than 0 and 1;  spiking: optional, false without a threshold (a leaky
-      integrator)
+              integrator)
 
 An operand is a number, or the name of an earlier line, of a state before the step, of a parameter, or of an input:
 "x", and "x1", "x2" if the node has several. LIF with tau 2, threshold 1 and reset to 0:

@@ -2,7 +2,7 @@
 
     lost     samples that are right with all their steps and wrong with an early exit
     allowed  a margin with a loss that is small with confidence: the upper end of the 95 % interval of lost / n is at
-      most `lose`
+             most `lose`
 
 The calibration takes the smallest such margin. The number of samples bounds its loss on other data: with n samples no
 loss below about 3.84 / n can be shown. Calibrate on other recordings than those of the final evaluation. Simulated
@@ -52,7 +52,7 @@ class ExitCalibration:
     margin      of an early exit
     lose        the share of samples that may be lost;  lost_at_most: the bound that was shown
     data, split, samples   the calibration data;  mean_steps, accuracy: measured there;  accuracy_all_steps: without
-      an exit
+                           an exit
     """
 
     margin: float

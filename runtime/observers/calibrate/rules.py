@@ -157,7 +157,7 @@ def calibrate_decide(
     per_hour      the most false labels an hour
     split, limit  of the data set: train or test, and only so many samples
     negatives     recordings, folders of them and simulated sources without a gesture, with numbers as {a..b}; samples
-      of the data set with a class that is none of the gestures are negatives as well
+                  of the data set with a class that is none of the gestures are negatives as well
 
     Raises CheckFailed if no rule can be shown to keep that rate, PlifError if the artifact cannot stream.
     """
@@ -297,7 +297,7 @@ def choose_class_margins(missed: np.ndarray, false: np.ndarray, max_false: int) 
     """Choose a margin (row) for each class: fewest missed gestures in all, with at most `max_false` false labels.
 
     missed, false  int [rows, classes]: the numbers of each class with that row. Classes are taken as independent.
-      Returns [] if no choice keeps the bound.
+                   Returns [] if no choice keeps the bound.
     """
     # index: the most false labels so far
     sums, rows = np.zeros(max_false + 1), [list[int]() for _ in range(max_false + 1)]

@@ -2,9 +2,8 @@
 
 token    random for each start; compared in constant time. Without it: no picture, no control. A terminal shows it in
          the address. Other people may read logs, so elsewhere it is in a file that only this user can read. It is
-           sent in the
-         first address, then in a header or as a websocket subprotocol, never as a cookie (cookies of a host are sent
-         to all of its ports) and never in a Referer (Referrer-Policy: no-referrer)
+         sent in the first address, then in a header or as a websocket subprotocol, never as a cookie (cookies of a
+         host are sent to all of its ports) and never in a Referer (Referrer-Policy: no-referrer)
 Host     a numeric address, or an allowed name. A third-party page with a name that points at this
          machine (DNS rebinding) arrives with its own name in Host
 Origin   if a browser sends one, it must be this server. The script of another page (cross-site websocket, forged

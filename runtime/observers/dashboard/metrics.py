@@ -4,7 +4,7 @@ plif_info{version, model, engine} 1              plif_running                   
 plif_source_state{source, state} 0|1             plif_last_event_age_seconds{source}
 plif_events_in_total{source}                     plif_events_total{source, fate}
 plif_datagrams_total{source, fate}               of UDP: received, malformed, foreign, takeovers, dropped_by_kernel,
-  missing
+                                                 missing
 plif_steps_total{source}                         plif_decisions_total{source, label}
 plif_resets_total{source, why}                   plif_latency_seconds, plif_lag_seconds{source}: histograms
 """

@@ -8,7 +8,7 @@ engine of the evaluation.
     dead          r = 0: no spike in any step of any sample
     saturated     r >= 0.95: the neuron fires almost always, and carries almost no information
     bias-driven   the neuron fires in T steps from reset without any input: its own bias or that of earlier layers
-      drives it
+                  drives it
 """
 
 from __future__ import annotations

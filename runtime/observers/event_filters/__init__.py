@@ -6,7 +6,7 @@ They run in the written order, each on the output of the one before, in the sens
     refractory:1ms         a pixel is ignored for this long after one of its events passed
     background:5ms         an event without an event of a neighbouring pixel within this time is noise
     roi:X0:Y0:X1:Y1        only x in [X0, X1) and y in [Y0, Y1), which become the picture; roi:square: the largest in
-      the middle
+                           the middle
     down:K                 K x K pixels become one: x // K, y // K; all events stay
     flip:x, flip:y         mirrored: x -> W-1-x, y -> H-1-y
     rotate:90|180|270      turned clockwise
@@ -18,7 +18,7 @@ packets never changes the result. The filters are those of libplif (runtime/nati
 A custom filter, in Python, comes before them. Register its factory, and its name can stand in front of theirs:
 
     FILTERS["on"] = OnlyOn              # OnlyOn(argument, sensor): the text after the colon, or None, and (width,
-      height)
+                                        height)
     model.stream(source, filters="on,background:5ms")
 """
 

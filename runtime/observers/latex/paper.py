@@ -2,7 +2,7 @@ r"""The report of an evaluation for a paper: DIR/latex.
 
     results.tex      compiles alone: pdflatex results, bibtex results, pdflatex results, twice; any LaTeX engine works
     proof.tex, accuracy.tex, latency.tex, classes.tex, layers.tex    its parts, to \input into a paper; they need
-      booktabs
+                                                                     booktabs
     NAME.pdf         its figures, a column wide
     references.bib   the cited works
 

@@ -10,8 +10,7 @@ lose, the least and the most, on 100 real digits and 72 held-out simulated gestu
       29 to 53
     SHARE     half of one polarity left out: at most 5, three quarters: at most 26
     TEMPO     ten times as fast: 28 and 43 for frames that follow a clock, none for frames that count events. It
-      detects a clock of another
-              unit and another kind of scene, DENSITY the other cases
+              detects a clock of another unit and another kind of scene, DENSITY the other cases
 """
 
 from __future__ import annotations

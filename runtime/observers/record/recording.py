@@ -1,12 +1,11 @@
 """The file format of a folder of `--record`: names, versions, and the content of its files.
 
     recording.json    the run: the artifact's SHA-256 and card, engine, each option, the sources; complete from the
-      start
+                      start
     events.aedat      all events of the source, before any filter, AEDAT 3.1 (events-0.aedat, ... for several)
     decisions.jsonl   one line for each step: the decision, and facts that events alone do not give a replay (frames
-      that
-                      an overload merged into this step or dropped before it, resets by the user);
-                      between them, when a source came back, and until when it was silent
+                      that an overload merged into this step or dropped before it, resets by the user); between them,
+                      when a source came back, and until when it was silent
     metrics.json      the account and the times; every few seconds, and "complete" at the end
 
 A recording is untrusted, and may be cut off: everything is checked before use.

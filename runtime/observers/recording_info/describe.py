@@ -35,13 +35,12 @@ class RecordingInfo:
     """The description of a recording of events: the content of `plif info RECORDING --json`.
 
     events, events_lost, sensor, sensor_from, polarity   as in runtime/core/events/fit.py; its duration_us is
-      duration_s here
+                                                         duration_s here
     rate     events a second, None if all events have the same time
     upright  the orientation of the stored picture, one of UPRIGHT; upright_from: "asked" or, by its format, "format"
     picture  all events, upright, as lines of text; a character is twice as high as wide
     fit      the result of DomainCheck for `model`, with its `trained_on`, the values `seen` here in its framing, and
-      the pixels
-             `shown`: "one pixel of 14", or "" for all; None without a model
+             the pixels `shown`: "one pixel of 14", or "" for all; None without a model
     """
 
     recording: str

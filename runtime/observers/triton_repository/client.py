@@ -59,7 +59,7 @@ class TritonSession:
     model      the model's name on the server (the folder's name in the repository)
     lost       "raise" or "reset", see the module
     timeout_s  the most seconds of a step, of the constructor, and of closing, until the last byte of all answers,
-      whatever the server does. (The system limits the look-up of a name.)
+               whatever the server does. (The system limits the look-up of a name.)
     """
 
     def __init__(

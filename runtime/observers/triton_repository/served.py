@@ -40,8 +40,7 @@ class ServerLoad:
     A frame's milliseconds count from its due time.
 
     late_p99_ms   the delay of the client itself, in frames with the answer before in time: if it is not far below
-      p99_ms,
-                  the client is slow
+                  p99_ms, the client is slow
     failed        frames without an answer, with those of lost streams
     problem       the first error, or that a stream was hopelessly late
     held          whether the server held this load

@@ -2,7 +2,7 @@
 
     nearest   the input at floor(i n / m)
     linear    between the two inputs next to (i + 1/2) n / m - 1/2, or, with align_corners, next to i (n - 1) / (m -
-      1); one axis at a time
+              1); one axis at a time
 
 Linear resizing and adaptive pooling (pooling.py) are products with a small matrix for each axis, Y = A X, and nearest
 is a gather. ONNX's own Resize differs from PyTorch's in its rounding, and engines differ in the modes that they

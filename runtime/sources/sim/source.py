@@ -25,8 +25,8 @@ Options of a motion, next to seed, sensor, split and look:
     file      the recording of the motion; %26 stands for an & in its name
     seconds   duration; the whole motion when not given. A longer time begins it again
     loops     or the number of repetitions
-    yaw       degrees: 0 looks into the camera when the motion begins (the default), 90 towards the picture's right, -90 the
-      left
+    yaw       degrees: 0 looks into the camera when the motion begins (the default), 90 towards the picture's right,
+              -90 the left
     distance  metres from the camera to the middle of the path; the performer's (2 to 3.5) when not given
     mirror    no (the default) or yes: left and right are swapped
 

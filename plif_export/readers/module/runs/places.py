@@ -1,10 +1,8 @@
 """The call sites of a step's values while a module runs, so that they can be read and changed there.
 
 A value is identified by its call: the calling submodule, the operation, and the number of such calls before. In the
-  recorded runs
-that number grows evenly with the step and with T, so that it is known for any other T. An operation on all steps at
-  once makes the
-values of all of them in one call.
+recorded runs that number grows evenly with the step and with T, so that it is known for any other T. An operation on
+all steps at once makes the values of all of them in one call.
 """
 
 from __future__ import annotations

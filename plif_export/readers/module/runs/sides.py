@@ -227,9 +227,8 @@ def run_step_program(
     """Run a module's step program for T steps, from number `first` on, on x [T, 1, ...] or an image [1, ...].
 
     state: the states before the steps; None: those after a reset. inputs: {path of a submodule that gets noise: its
-      layer}.
-    module_values: {node: its values in the module, [T, 1, ...] or of the last steps}, which replace the program's if
-      they are close.
+    layer}. module_values: {node: its values in the module, [T, 1, ...] or of the last steps}, which replace the
+    program's if they are close.
     """
     image = x if program.image else None
     constants = program.fold_constants(1, image, readout.tail, readout.reduced)

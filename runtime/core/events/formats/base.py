@@ -64,15 +64,12 @@ class Recording:
     """One opened recording file: its format, its sensor and its decoder.
 
     `decode(losses)` starts at the beginning at each call; it yields events [N] of bounded N, in file order. `upright`
-      is the
-    rotation that makes the stored view upright: "identity", "rotate180", "rotate90", "rotate270"
-    (x -> width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file
-      does not
-    say it; then one of `sensors` is guessed (runtime/core/events/size.py). `guesses` has a line for each other fact
-      that the
-    file does not say. `words(losses)`, where it is not None, yields the undecoded words of the file for a framer,
-      uint16
-    [N], each with the reader of the file, which counts the events. `advice` says what to check if no event can be used.
+    is the rotation that makes the stored view upright: "identity", "rotate180", "rotate90", "rotate270" (x ->
+    width-1-x, y -> height-1-y) or "flip_y" (y -> height-1-y). `sensor` is (width, height), None when the file does
+    not say it; then one of `sensors` is guessed (runtime/core/events/size.py). `guesses` has a line for each other
+    fact that the file does not say. `words(losses)`, where it is not None, yields the undecoded words of the file for
+    a framer, uint16 [N], each with the reader of the file, which counts the events. `advice` says what to check if no
+    event can be used.
     """
 
     format: str
@@ -93,7 +90,7 @@ class Format:
 
     open     reads the header; its keywords are the user's options for such a file
     matches  for a part with LAST, which has no MAGIC: whether a file with this beginning is one; the path only breaks
-      ties
+             ties
     refusal  explains why a file that no format reads, or a folder, is none, though it looks like one; and what to do
     """
 

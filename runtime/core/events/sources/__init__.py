@@ -33,7 +33,7 @@ def open_source(
     sensor       (width, height) in pixels, whatever the source says
     user_sensor  (width, height) for a source that does not say its own: the user's word for one recording or many
     trained      the sensor (width, height) of a network's training: for a file that does not say its own, if it holds
-      the events
+                 the events
     up           top, left, right or bottom: the side of the stored picture where people's heads are, in place of the
                  format's orientation; ?up= of the address comes first
     options      an option of one format: csv="t=s,x,y,p", the columns of CSV if its first lines do not say them

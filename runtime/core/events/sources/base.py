@@ -45,8 +45,7 @@ class Source:
     format    "nmnist", "evt3", "csv", ...
     sensor    (width, height) in pixels
     sensor_from  the origin of that size: "source" (a camera, an address, a simulation), "recording", "asked" (the
-      user),
-                 "model" (the network's training), or "guess"
+                 user), "model" (the network's training), or "guess"
     upright   the rotation that makes the stored view upright: one of UPRIGHT (runtime/core/events/framing.py)
     has_user_orientation   whether `upright` comes from the user (up=, the side of the stored picture where people's
               heads are) and not from the format

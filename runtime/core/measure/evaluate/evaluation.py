@@ -6,10 +6,8 @@ as wrong. `plif stream` decides the same. Batch size, workers, and whether the r
 answer.
 
 An unreadable recording does not end the run: its row in predictions.csv says why, and accuracy is of the other
-  recordings. The
-command then exits with 2, so that nobody takes the number for the whole set. It also does if a recording lost more
-  than 1 % of
-its events.
+recordings. The command then exits with 2, so that nobody takes the number for the whole set. It also does if a
+recording lost more than 1 % of its events.
 
 loop.py runs it.
 """

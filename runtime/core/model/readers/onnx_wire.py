@@ -203,10 +203,8 @@ def adapt_types(model: bytes, onnxruntime: str) -> bytes:
     """Change the types in an ONNX model to those for which a version of ONNX Runtime has kernels.
 
     Before 1.24, the last for Python 3.10, it convolves uint8, but no int8. The counts that a ConvInteger reads are 0
-      to 64, so all
-    sums are the same numbers. A Cast to int8 and the zero point change their type; nothing else changes. Before 1.23
-      ONNX Runtime
-    cannot convert weights of 4 bits to bytes: raises PlifError for these.
+    to 64, so all sums are the same numbers. A Cast to int8 and the zero point change their type; nothing else
+    changes. Before 1.23 ONNX Runtime cannot convert weights of 4 bits to bytes: raises PlifError for these.
     """
     version = tuple(map(int, onnxruntime.split(".")[:2]))
     if version < (1, 23) and _PACKED.search(model):
