@@ -123,7 +123,7 @@ def test_the_notebook_is_a_page_with_its_outputs(site: Path) -> None:
 
 def test_the_first_page_says_what_plif_is_shows_it_and_installs_it_in_a_line(site: Path) -> None:
     shown = page(site, "index")
-    assert "<title>plif</title>" in shown and 'src="dashboard.gif"' in shown
+    assert "<title>plif</title>" in shown and 'src="dashboard.png"' in shown
     assert "pip<span" in shown and "<iframe" not in shown  # no demo was made
 
 

@@ -113,7 +113,7 @@ def test_the_menu_has_four_groups_of_how_to_and_the_notebook_shows_what_its_cell
     menu = browser.run(
         "[...document.querySelectorAll('.md-nav--primary > ul > li > label')].map((e) => e.innerText.trim())"
     )
-    assert menu[1:5] == ["A network of your own", "Beside a camera", "On other machines", "Is it good enough?"]
+    assert menu[1:5] == ["You have a network", "You have a camera", "You have other hardware", "You accept or test it"]
     shown = browser.run("document.querySelector('article').innerText")
     assert "epoch 2: loss" in shown and "(True, " in shown
     assert browser.run("[...document.querySelectorAll('article img')].every((e) => e.naturalWidth > 300)")
