@@ -54,7 +54,7 @@ SYSTEM = ("linux-vdso", "ld-linux", "libc", "libm", "libdl", "librt", "libpthrea
 PYTHON = """
 import sys, numpy as np, runtime
 model = runtime.load(sys.argv[1], "event", threads=1)
-session, shape = model.session(), (1, *model.node_input_shape)
+session, shape = model.session(), (1, *model.input_shape)
 for x in np.fromfile(sys.argv[2], np.float32).reshape(-1, *shape):
     print(*(f"{y:.9g}" for y in session.step(x)[0]), "", flush=True)
 """

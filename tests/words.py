@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests import house
+
 FILLER = frozenset(
     """found one at each made said where what other known whole how own given rest kept more which seen now others held
     here there both got took every everything still again result item stuff thing things told asked taken done gone wanted
-    it that these those this expand_specs new_one""".split()  # noqa: SIM905
+    it that these those this all_of new_one""".split()  # noqa: SIM905
 )  # words for how a value was come by, or for nothing: a name says what it holds
 PARTICIPLE = re.compile(
     r"_*([A-Z]\w*(?<!e)ed|Made|Held|Said|Ran|Lost|Cut|Kept|Met|Found|Shown|Told|Sent|Given|Taken|Written|Drawn|Hidden|Seen|"
@@ -44,10 +47,9 @@ class Words(NamedTuple):
 
 def product_trees() -> Iterator[tuple[str, ast.Module]]:
     """Yield path and syntax tree of each Python file of the product."""
-    for package in ("runtime", "plif_train", "plif_export", "plif.py"):
-        top = ROOT / package
-        for path in sorted(top.rglob("*.py")) if top.is_dir() else [top]:
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+    for path in house.product_files():
+        if path.suffix == ".py":
+            yield path.relative_to(house.ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def bound_name(node: ast.AST) -> str | None:

@@ -17,8 +17,15 @@ PAGES = (
     *sorted((REPOSITORY / "docs").glob("*.md")),
     *sorted((REPOSITORY / "docs" / "contracts").glob("*.md")),
 )
+HOW_TO = ("You have a network", "You have a camera", "You have other hardware", "You accept or test it")  # of the menu
 FENCE = re.compile(r"^[ \t]*```(\w*)\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:(?:\.venv/bin/)?plif|python|make) [^`]*)`")
+
+
+def menu_pages(group: str) -> list[str]:
+    """The pages that a group of the site's menu has, as mkdocs.yml names them."""
+    menu = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    return re.findall(r"[\w/-]+\.md", menu.partition(f"  - {group}:\n")[2].partition("\n  - ")[0])
 
 
 class Line(NamedTuple):

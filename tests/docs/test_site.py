@@ -15,7 +15,7 @@ import pytest
 
 from tests.browser import Browser, find_chromium
 from tests.conftest import REPOSITORY, load_script
-from tests.docs.commands import FENCE, PAGES
+from tests.docs.commands import FENCE, HOW_TO, PAGES, menu_pages
 
 TABLE = load_script(REPOSITORY / "docs" / "parts_table.py")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -187,10 +187,7 @@ def test_nothing_of_a_report_that_the_docs_show_is_cut(name: str, browser: Brows
 def test_how_to_has_four_groups_each_with_three_pages_for_one_reader() -> None:
     text = (REPOSITORY / "docs" / "README.md").read_text()
     groups = re.findall(r"^## (.*)\n\n(?:(?!^## ).*\n)*?.*\*\*Your three pages:\*\*", text, re.MULTILINE)
-    names = ["You have a network", "You have a camera", "You have other hardware", "You accept or test it"]
     menu = (REPOSITORY / "mkdocs.yml").read_text()
-    assert groups == names and all(f"  - {name}:\n" in menu for name in names)
-    pages = dict.fromkeys(names, 0)
-    for name in names:
-        pages[name] = menu.partition(f"  - {name}:\n")[2].partition("\n  - ")[0].count(".md")
+    assert groups == list(HOW_TO) and all(f"  - {name}:\n" in menu for name in HOW_TO)
+    pages = {name: len(menu_pages(name)) for name in HOW_TO}
     assert all(2 < n < 10 for n in pages.values()), pages

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, load_script
-from tests.docs.commands import PAGES
+from tests.docs.commands import HOW_TO, PAGES, menu_pages
 
 DOCS = REPOSITORY / "docs"
 EXEMPT = {"refusals.md", "limits.md", "stability.md", "schemas.md"}  # reference that must be complete
 BESIDES = [REPOSITORY / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "models/README.md")]
-HOW_TO = ("You have a network", "You have a camera", "You have other hardware", "You accept or test it")
 GENERATED = {"targets.md"}  # a table that a script writes
 
 
@@ -22,9 +21,7 @@ def count_words(path: Path) -> int:
 
 
 def how_to_pages() -> list[Path]:
-    menu = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
-    sections = (menu.partition(f"  - {title}:\n")[2].partition("\n  - ")[0] for title in HOW_TO)
-    names = [name for section in sections for name in re.findall(r"([\w/-]+\.md)", section)]
+    names = [name for group in HOW_TO for name in menu_pages(group)]
     places = (DOCS / name if (DOCS / name).is_file() else REPOSITORY / name for name in names)
     return [path for path in places if path.is_file() and path.name not in GENERATED]
 

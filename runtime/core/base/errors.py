@@ -1,6 +1,6 @@
 """Errors for the user: each message says where, the problem, the expected value and the remedy.
 
-The command line prints that one line and exits with `process_exit_code`; a user never sees a traceback.
+The command line prints that one line and exits with `exit_code`; a user never sees a traceback.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def find_part_layer(part: str, card: Card) -> str:
 def require_finite(problem: str | None, context: str) -> None:
     """Refuse an artifact with non-finite numbers, since engines treat them differently.
 
-    problem  the sentence of `find_non_finite`; None: all numbers are finite
+    problem  the sentence of `not_finite`; None: all numbers are finite
     """
     if problem is not None:
         raise PlifError(f"{context}: {problem}; expected finite numbers. Did its training diverge?")

@@ -3,8 +3,8 @@
 A hostile file may control the child, so its output is untrusted, too.
 
     types               numbers and texts only
-    MOST_OBJECTS        groups, data sets and texts, in at most MAX_DEPTH nested groups
-    bytes               of all data in memory: FREE_BYTES and MOST_TIMES the size of the file, at most MAX_BYTES
+    MOST_OBJECTS        groups, data sets and texts, in at most MOST_DEPTH nested groups
+    bytes               of all data in memory: FREE_BYTES and MOST_TIMES the size of the file, at most MOST_BYTES
 """
 
 from __future__ import annotations

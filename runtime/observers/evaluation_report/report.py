@@ -55,7 +55,7 @@ class EvaluationReport:
     The report is meant to be shared, so its paths have no folders.
 
     result      the evaluation;  card: of the artifact
-    traced      samples of the curves accuracy_by_steps, accuracy_by_events and exits
+    traced      samples of the curves by_steps, by_events and exits
     reliability, ece   the accuracy for each score;  times: (edges in ms, samples between them)
     changed     decisions that differ from the other artifact: rows of sample, path, truth, this, other
     stress      rows of runtime.observers.robustness.stress

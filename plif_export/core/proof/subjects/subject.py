@@ -8,7 +8,7 @@ Adapters implement it:
 
 The gate runs the same checks on all of them. A *call* is the work of one invocation: one step, or the T steps of the
 unrolled form. A form with calls of several kinds is checked step by step; each other kind is a subject of its own
-(`replace_card`). A *case* is one call with known input and expected result.
+(`with_card`). A *case* is one call with known input and expected result.
 
 The gate runs an engine as users run it. The file itself runs in ONNX Runtime, slice by slice (sliced_file.py). An
 engine with its own kernels (the event engine) or its own form (OpenVINO, NIR) shows only the output of a call and the
