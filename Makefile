@@ -20,7 +20,7 @@ ZIG := $(CURDIR)/$(BIN)/python -m ziglang
 CROSS := CC='$(ZIG) cc -target $(ARCH)-linux-gnu.2.28' AR='$(ZIG) ar' _PYTHON_HOST_PLATFORM=manylinux_2_28_$(ARCH) SETUPTOOLS_EXT_SUFFIX=.so
 endif
 
-.PHONY: demo quick test test-all machines newest lint types linters format fuzz performance release audit wheels debug site triton oldest jetson licences cortex-m web wasm clean
+.PHONY: demo quick test test-all costs machines newest lint types linters format fuzz performance release audit wheels debug site triton oldest jetson licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
@@ -36,11 +36,15 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile
 quick: types # less than a minute: tests that need neither PyTorch nor another process, and a few of each command (tests/conftest.py)
 	$(PYTEST) -n 2 --quick
 
-test: $(VENV)/dev # three processes, whole files each: some tests wait
-	$(PYTEST) -n 3 --durations=25
+test: $(VENV)/dev # slow cases only where what they test has changed since they passed here (tests/selection); ALL=1: all cases
+	$(PYTEST) --no-loadscope-reorder -n 3 --slow $(if $(ALL),all,changed)
 
-test-all: $(VENV)/dev # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours
-	$(PYTEST) -n 4 --durations=25 -m "not gpu"
+test-all: $(VENV)/dev # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours; SHARD=1/8: a part
+	$(PYTEST) -n 2 --durations=25 -m "not gpu" $(SHARD:%=--shard %)
+
+costs: $(VENV)/dev # tests/costs.json: what each case costs, and what the slow ones open. An hour, with nothing else running here
+	$(BIN)/python -m tests.selection.measure
+	$(BIN)/python -m tests.selection.trace
 
 # What needs another processor, provider or Python: emulated, played by a stand-in, or skipped with a reason; then all of make test
 # with each of PYTHONS, ten minutes and an installation of 7 GB each: none of them in CI. `make oldest` is asked for by itself.
@@ -60,7 +64,7 @@ machines: $(VENV)/lint $(VENV)/zig
 	else echo 'no lavapipe here, and no root with apt-get: tests of the engine webgpu skip'; fi
 	$(PYTEST) -n 2 --durations=25 -m "machines and not large and not gpu"
 	$(if $(OLDEST_PYTHON),$(MAKE) jetson,@echo 'no Python 3.10 here (make jetson OLDEST_PYTHON=/path/to/python3.10): jetson not run')
-	for python in $(PYTHONS); do .ci/elsewhere $$python test || exit 1; done
+	for python in $(PYTHONS); do .ci/elsewhere $$python test ALL=1 || exit 1; done
 
 # PyTorch and everything else is installed for it: types are read of what is there, and some of the quick tests.plif_train.core and export
 newest: # make quick with the newest Python and what the package index gives it, as on a machine unlike this one (.ci/elsewhere)

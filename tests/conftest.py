@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -20,22 +18,16 @@ from typing import Any
 import pytest
 
 import runtime  # noqa: F401  # before the libraries whose reports it switches off (runtime/core/base/telemetry.py)
-from tests.recorded import SHARED, unpack_clips, write_digits
+from tests.recorded import SHARED, unpack_clips, unpack_digits
+from tests.selection.imports import REPOSITORY, is_light, uses_removed_part
 
-pytest_plugins = ("tests.standin.fixtures",)
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+pytest_plugins = (
+    *("tests.standin.fixtures", "tests.warm_child"),
+    *(f"tests.selection.{name}" for name in ("measure", "select", "shards", "skips")),
+)
 
 # `auto` is the same engine in every run; the calibration has tests of its own.
 os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
-
-
-# What takes seconds to import, to start or to simulate. A test file that imports one of these, itself or through another file of
-# tests/, is left out of `make quick`, except for its tests that are marked `quick`.
-SLOW = (
-    *("torch", "plif_train", "plif_export", "subprocess", "multiprocessing", "socket", "threading"),
-    *("runtime.datasets.gesture_sim.simulate_gesture", "runtime.datasets.performers.performance"),
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,40 +56,6 @@ class _OfRemovedParts(pytest.Module):
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """A file that imports a part which was removed is skipped."""
     return _OfRemovedParts.from_parent(parent, path=module_path) if uses_removed_part(module_path) else None
-
-
-@functools.cache
-def uses_removed_part(path: Path) -> bool:
-    """Whether a test file, or one of tests/ or bench/ that it imports, imports from a folder of parts one that is not there."""
-    for name in imported(path):
-        package, *inside = name.split(".")
-        if package in ("tests", "bench") and name != "tests.conftest":
-            file = REPOSITORY / f"{name.replace('.', '/')}.py"
-            if file.is_file() and uses_removed_part(file):
-                return True
-        elif len(inside) > 1 and is_folder_of_parts(f"{package}/{inside[0]}"):
-            part = REPOSITORY / package / inside[0] / inside[1]
-            of_init = len(inside) == 2 and (part.parent / "__init__.py").exists()  # a name that the folder gives itself
-            if not of_init and not part.is_dir() and not part.with_suffix(".py").exists():
-                return True
-    return False
-
-
-@functools.cache
-def is_folder_of_parts(name: str) -> bool:
-    return next((REPOSITORY / name).glob("*/part.py"), None) is not None
-
-
-@functools.cache
-def imported(path: Path) -> frozenset[str]:
-    """What a file imports, wherever it stands in it: modules, and names of them."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(found)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
@@ -144,20 +102,6 @@ def thin(cases: list[pytest.Function]) -> None:
             case.add_marker(pytest.mark.large)
         else:
             shown |= new
-
-
-@functools.cache
-def is_light(path: Path) -> bool:
-    """Whether a test file imports nothing of SLOW, wherever it stands in it and in what it imports of tests/."""
-    found = imported(path)
-    if any(f"{name}.".startswith(f"{slow}.") for name in found for slow in SLOW):
-        return False
-    ours = (
-        REPOSITORY / f"{name.replace('.', '/')}.py"
-        for name in found
-        if name.startswith("tests.") and name != "tests.conftest"
-    )
-    return all(is_light(file) for file in ours if file.is_file())
 
 
 def crossed(*axes: Sequence[Any], one_in: int = 2) -> list[Any]:
@@ -221,16 +165,16 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def nmnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """N-MNIST in its layout, 100 recordings in Test/: real ones where they are on this machine, else simulated; read only."""
-    real = SHARED / "nmnist_small"
-    return real if real.is_dir() else write_digits(tmp_path_factory.mktemp("nmnist"))
+    """Real N-MNIST in its layout, read only: Test/ has 100 recordings, Train/ 60, or 1000 where they are here."""
+    more = SHARED / "nmnist_small"
+    return more if more.is_dir() else unpack_digits(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real recordings that may not be published with the project; tests that need them skip where they are absent."""
+    """Real recordings and networks that may not be published; tests that need them skip where they are absent."""
     if not SHARED.is_dir():
-        pytest.skip("the real recordings (../shared/data) are not on this machine")
+        pytest.skip("needs recordings and networks that may not be published (../shared/data)")
     return SHARED
 
 

@@ -1,6 +1,8 @@
 """What can be taken out of the house, and what the core is. tests/test_parts.py holds the numbers.
 
-    python tests/parts.py [NAME...]            each part: files, lines of code, its tests, who outside of it imports or names it
+    python tests/parts.py [NAME...]            each part: files, lines of code, its tests and their processor seconds
+                                               (tests/costs.json), who outside of it imports or names it
+    python tests/parts.py --seconds            the seconds of all tests by folder, as the table of CONTRIBUTING.md
     python tests/parts.py -v [NAME...]         and where, and what no part may be
     python tests/parts.py --core [-v]          the core's files, lines, imports outwards, longest chain of imports
     python tests/parts.py --removed [NAME...]  removes each part in turn, with what needs it, from a copy: does the main job work?
@@ -33,6 +35,7 @@ if __name__ == "__main__":
 
 from runtime.core.parts import FILE, read_part  # noqa: E402
 from tests.house import code_lines  # noqa: E402
+from tests.selection.costs import FileCost, read_costs  # noqa: E402
 
 PACKAGES = ("runtime", "plif_train", "plif_export")
 RECORD = ROOT / "tests" / "parts.json"
@@ -194,6 +197,30 @@ class House:
         return sorted((self.root / "tests" / part).rglob("test_*.py")) if "/" in part else []
 
 
+def count_seconds(costs: dict[str, FileCost], folder: str) -> tuple[int, float, float]:
+    """Return (cases, their processor seconds, those of the slow ones among them) of the tests in a folder of tests/."""
+    found = [cost for name, cost in costs.items() if name.startswith(f"tests/{folder}/")]
+    slow = sum(sum(cost.slow.values()) for cost in found)
+    return sum(cost.quick + len(cost.slow) for cost in found), sum(cost.seconds for cost in found), slow
+
+
+MOST_S = 20  # a part whose tests take more has a row of its own
+
+
+def make_seconds_table(house: House, costs: dict[str, FileCost]) -> str:
+    """Return the table of the processor seconds of all tests, by folder."""
+    folders = {"/".join(name.split("/")[1:-1][: 2 if name.split("/")[1] in PACKAGES else 1]) for name in costs}
+    long = [part for part in house.parts if count_seconds(costs, part)[1] >= MOST_S]
+    lines = ["| tests of | cases | seconds | of slow cases |", "|---|---|---|---|"]
+    for folder in sorted([*filter(None, folders), *long]):
+        cases, seconds, slow = count_seconds(costs, folder)
+        lines.append(f"| {'of it: ' * (folder in long)}`{folder}` | {cases} | {seconds:.0f} | {slow:.0f} |")
+    total = sum(cost.seconds for cost in costs.values())
+    slow = sum(sum(cost.slow.values()) for cost in costs.values())
+    cases = sum(cost.quick + len(cost.slow) for cost in costs.values())
+    return "\n".join([*lines, f"| all | {cases} | {total:.0f} | {slow:.0f} |"])
+
+
 JOURNEY = r'''
 import contextlib, importlib, io, json, os, pathlib, sys, tempfile
 root, recordings = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -283,11 +310,15 @@ def main() -> None:
     asked.add_argument("names", nargs="*")
     asked.add_argument("-v", action="store_true")
     asked.add_argument("--recordings", type=Path, default=ROOT.parent / "shared" / "data" / "nmnist_small")
-    for flag in ("--core", "--removed", "--alone", "--lower"):
+    for flag in ("--core", "--removed", "--alone", "--lower", "--seconds"):
         asked.add_argument(flag, action="store_true")
     said = asked.parse_args()
     house = House()
     parts: list[str] = said.names or sorted(house.parts)
+    costs = read_costs()
+    if said.seconds:
+        print(make_seconds_table(house, costs))
+        return
     if said.lower:
         lower(house)
     if said.removed or said.alone:
@@ -303,7 +334,9 @@ def main() -> None:
             own, (hard, soft) = house.parts[part], house.ties(part)
             python = sum(house.lines[name] for name in own if name.endswith(".py"))
             other = sum(house.lines[name] for name in own) - python
-            counted = f"files {len(own):3d} python {python:5d} other {other:5d} tests {len(house.tests_of(part)):3d}"
+            seconds = count_seconds(costs, part)[1]
+            counted = f"files {len(own):3d} python {python:5d} other {other:5d}"
+            counted += f" tests {len(house.tests_of(part)):3d} seconds {seconds:6.1f}"
             print(f"{part:44s} {counted} imported by {len(hard):3d} named by {len(soft):2d}")
             if said.v:
                 print(
