@@ -18,7 +18,6 @@ from runtime.core.parts import FILE, Part, find_parts, read_part
 from tests.parts import MOST_NEEDS, RECORD, House, main_job_without
 
 MOST: dict[str, int] = json.loads(RECORD.read_text(encoding="utf-8"))["most"]
-NMNIST = Path(__file__).parents[2] / "shared" / "data" / "nmnist_small"
 CONTRACTS = {
     *("Reader", "Target", "Engine", "Format", "Source", "DataSet", "Observer", "Command"),
     *("Precision", "Form", "Check", "Operation", "Neuron"),
@@ -87,11 +86,10 @@ def test_the_core_is_read_in_twenty_files_none_of_which_is_of_a_part(house: Hous
 
 
 @pytest.mark.machines
-@pytest.mark.skipif(not NMNIST.is_dir(), reason="no recordings of N-MNIST beside the repository (../shared/data)")
-def test_without_any_one_part_the_main_job_works(house: House) -> None:
+def test_without_any_one_part_the_main_job_works(house: House, nmnist: Path) -> None:
     """Removed with what needs it; two at a time, a quarter of an hour for a hundred parts on two cores."""
     parts = folders(house)
     gone = [house.removed_with(part) for part in parts]
     with ThreadPoolExecutor(2) as pool:
-        wrong = pool.map(lambda files: main_job_without(house, files, NMNIST.resolve()), gone)
+        wrong = pool.map(lambda files: main_job_without(house, files, nmnist), gone)
     assert not {part: said for part, said in zip(parts, wrong, strict=True) if said}

@@ -124,9 +124,7 @@ def check_right(path: Path, data: str, row: str, models: str) -> None:
     check_numbers("models/README.md", rf"\| {models} \| ([\d.]+) % \| ([\d.]+) - ([\d.]+) \|", percent, command)
 
 
-def test_the_pages_say_how_many_real_recordings_are_right(
-    artifacts: dict[tuple[str, str], Path], nmnist: Path, shared_data: Path
-) -> None:
+def test_the_pages_say_how_many_real_recordings_are_right(artifacts: dict[tuple[str, str], Path], nmnist: Path) -> None:
     """1000 more: tests/pipeline/test_shipped_precision.py."""
     check_right(
         artifacts["step", "folded"], f"nmnist:{nmnist}", "real N-MNIST test recordings", "100 real test recordings"

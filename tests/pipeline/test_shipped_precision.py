@@ -92,7 +92,7 @@ def check_answers(files: dict[str, Path], data: str, split: str, row: str) -> di
 
 
 def test_the_pages_say_what_rounding_changes_of_the_hundred_real_recordings(
-    shipped: dict[str, Path], nmnist: Path, shared_data: Path
+    shipped: dict[str, Path], nmnist: Path
 ) -> None:
     now = check_answers(shipped, f"nmnist:{nmnist}", "test", r"\| nmnist-digits.pt \(ships\) \| 100 real test")
     check_numbers("docs/results.md", r"int8 changes.*\| (\d+) of 100, ", now["int8"][:1], "the same")

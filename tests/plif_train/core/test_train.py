@@ -199,10 +199,12 @@ def test_plif_train_writes_a_model_whose_card_names_no_folder(plif: TrainingRun,
 
 
 @pytest.mark.large
-def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path) -> None:
-    """1000 real training recordings, 3 epochs of a narrow network: more than 70 of the 100 test recordings are right
-    (82 were)."""
-    folder = shared_data / "nmnist_small"
+def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, nmnist: Path) -> None:
+    """A narrow network, 1000 recordings, 3 epochs: more than 70 of the 100 test recordings are right (82 were).
+
+    The 60 recordings that ship, 20 epochs: more than 40 (51 were)."""
+    count = len(list(nmnist.glob("Train/*/*.bin")))
+    epochs, right = (3, 0.7) if count == 1000 else (20, 0.4)
     small = [
         "--set",
         "channels=8",
@@ -211,17 +213,17 @@ def test_real_nmnist_is_learned_in_seconds(plif: TrainingRun, shared_data: Path)
         "--T",
         "3",
         "--epochs",
-        "3",
+        str(epochs),
         "--lr",
         "5e-3",
         "--set",
         "dropout=0",
     ]
-    code, out, err = plif("train", "nmnist", "--data", f"nmnist:{folder}", *small, "--json")
+    code, out, err = plif("train", "nmnist", "--data", f"nmnist:{nmnist}", *small, "--json")
     assert code == 0, err
     result = json.loads(out)
-    assert result["train_samples"] == 1000 and result["test_samples"] == 100
-    assert result["test_accuracy"] > 0.7, err
+    assert result["train_samples"] == count >= 60 and result["test_samples"] == 100
+    assert result["test_accuracy"] > right, err
 
 
 def test_ones_own_folder_of_recordings_is_all_that_is_needed(plif: TrainingRun, tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ pytestmark = pytest.mark.skipif(
 UPRIGHT = ("identity", "rotate180", "flip_y")
 FORMATS = ("nmnist", "evt2", "evt21", "evt3", "dat", "aedat2", "aedat31")
 REAL = (
-    "nmnist_small/Test/*/*.bin",
     "aedat31_micro/*.aedat",
     "recordings/*.aedat",
     "recordings/*.raw",
@@ -64,9 +63,11 @@ def test_every_event_is_that_of_the_runtime(name: str, tmp_path: Path) -> None:
         assert same(tmp_path / f"{i}{suffix}") == len(events)
 
 
-def test_recordings_that_ship_are_read_as_by_the_runtime(clips: Path) -> None:
+def test_recordings_that_ship_are_read_as_by_the_runtime(clips: Path, nmnist: Path) -> None:
     (path,) = clips.glob("0*")
     assert same(path) > 60_000
+    digits = sorted(nmnist.glob("Test/*/*.bin"))[::40]
+    assert len(digits) == 3 and min(map(same, digits)) > 1000
     for name in FORMATS:
         (path,) = SHIPPED.glob(f"{name}.*")
         assert same(path) == 2500
@@ -74,7 +75,7 @@ def test_recordings_that_ship_are_read_as_by_the_runtime(clips: Path) -> None:
 
 @pytest.mark.parametrize("files", REAL)
 def test_real_recordings_are_read_as_by_the_runtime(files: str, shared_data: Path) -> None:
-    paths = sorted(shared_data.glob(files))[::40] if "bin" in files else sorted(shared_data.glob(files))
+    paths = sorted(shared_data.glob(files))
     assert paths and sum(map(same, paths)) > 10
 
 

@@ -22,6 +22,7 @@ from runtime.core.cli.main import run
 from runtime.core.events import make_frames, read_events
 from runtime.core.model.card import read_card
 from tests.foreign import events, scale_to_threshold
+from tests.recorded import DATA
 
 GESTURE = "{c32k3s1-BN-IF-c32k2s2-BN-IF}*5-DP-FC128-IF-DP-FC110-IF-APk10s10"
 DIGITS = "c16k3s2-IF-{c32k3s2-IF}*2-{c64k3s2-IF}*3-FC10-IF"
@@ -82,20 +83,18 @@ def _steps(path: Path, x: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_key_lists_of_the_published_networks_fit_their_presets(shared_data: Path, tmp_path: Path, name: str) -> None:
+def test_key_lists_of_the_published_networks_fit_their_presets(tmp_path: Path, name: str) -> None:
     """Full size, SpikingJelly's names and the authors' own: every tensor finds its layer."""
     from plif_export.core.options import CallerFacts
     from plif_export.readers.state_dict.reader import _build_network, _load_weights
 
-    lists = json.loads((shared_data.parent / "reference" / "spikingjelly_state_dicts.json").read_text())
+    lists = json.loads((DATA / "state_dict_shapes.json").read_text())[name]
     preset, shape, _ = NETS[name]
-    authors = {"MNISTNet": "MNISTNet/FashionMNISTNet", "CIFAR10Net": "Cifar10Net", "DVSGestureNet": "DVS128GestureNet"}
-    theirs = lists["_authors_code"]["models"][authors.get(name, name)]["state_dict"]
-    for entries, network in ((lists[name]["state_dict"], preset), (theirs, preset.removesuffix(":paper"))):
-        weights = {entry["name"]: torch.zeros(entry["shape"]) for entry in entries}
+    for maker, network in (("library", preset), ("authors", preset.removesuffix(":paper"))):
+        weights = {tensor: torch.zeros(shape_of_it) for tensor, shape_of_it in lists[maker].items()}
         net, _ = _build_network(tmp_path, network, CallerFacts(), weights)
         assert net.meta.shape == shape
-        assert net.options.bias == ("fc" if entries is not theirs else False)
+        assert net.options.bias == ("fc" if maker == "library" else False)
         _load_weights(net, weights, tmp_path)
 
 

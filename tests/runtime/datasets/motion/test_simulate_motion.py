@@ -10,12 +10,13 @@ import pytest
 
 from runtime.core.base.errors import PlifError
 from runtime.core.data import open_dataset
-from runtime.core.events import EVENT_DTYPE, events_sha256, open_source, read_events
+from runtime.core.events import events_sha256, open_source, read_events
 from runtime.datasets.motion.joints import JOINTS, J, Motion, facing_angle, list_actors, read_motions
 from runtime.datasets.motion.people import MotionClip, MotionPainter, MotionSequence, Viewpoint
 from runtime.datasets.motion.simulate_motion import record_painted, record_people, simulate_motion, split_actors
-from runtime.datasets.performers.performer import Performer, draw_performer
-from tests.runtime.datasets.motion.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving
+from runtime.datasets.performers.performer import draw_performer
+from tests.recorded import SHARED
+from tests.runtime.datasets.motion.motions import BODY, OTHER_PROGRAMS, acclaim, bvh, waving, write_collection
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +67,23 @@ def test_acclaim_and_bvh_of_one_motion_agree(tmp_path: Path) -> None:
     assert np.abs(one - other).max() < 1e-4 and np.ptp(one[:, J["Lwri"], 1]) > 0.2
 
 
-def test_a_collection_holds_the_motions_of_actors(tmp_path: Path, shared_data: Path) -> None:
-    motions = read_motions(shared_data / "motions" / "motions.npz")
-    assert len(motions) == 363 and sum(m.seconds for m in motions) == pytest.approx(25.1 * 60, rel=0.01)
-    assert list_actors(motions) == ["1", "2", "3", "5", "6", "7", "HDM_bd", "HDM_bk", "HDM_dg", "HDM_mm", "HDM_tr"]
-    held, others = (split_actors(motions, half) for half in (True, False))
-    assert not {m.actor for m in held} & {m.actor for m in others} and len(held) + len(others) == 363
-    for motion in motions[::20]:
-        thigh, shin = motion.joints[:, [J["Lhip"], J["Lkne"]]], motion.joints[:, [J["Lkne"], J["Lank"]]]
-        leg = sum(np.median(np.linalg.norm(bone[:, 0] - bone[:, 1], axis=1)) for bone in (thigh, shin))
-        assert leg == pytest.approx(0.82, abs=0.03)
+def test_a_collection_holds_the_motions_of_actors(tmp_path: Path) -> None:
+    """A small one with names as of CMU and HDM05, and the real one where it is on this machine: 25 minutes of both."""
+    write_collection(tmp_path / "small.npz", ["01", "001", "02", "HDM_bd", "HDM_bk"], waving(31))
+    collections = {tmp_path / "small.npz": (5, 2.5, ["1", "2", "HDM_bd", "HDM_bk"])}
+    if (real := SHARED / "motions" / "motions.npz").is_file():
+        actors = ["1", "2", "3", "5", "6", "7", "HDM_bd", "HDM_bk", "HDM_dg", "HDM_mm", "HDM_tr"]
+        collections[real] = (363, 25.1 * 60, actors)
+    for path, (count, seconds, actors) in collections.items():
+        motions = read_motions(path)
+        assert len(motions) == count and sum(m.seconds for m in motions) == pytest.approx(seconds, rel=0.01)
+        assert list_actors(motions) == actors
+        held, others = (split_actors(motions, half) for half in (True, False))
+        assert not {m.actor for m in held} & {m.actor for m in others} and len(held) + len(others) == count
+        for motion in motions[::20]:
+            thigh, shin = motion.joints[:, [J["Lhip"], J["Lkne"]]], motion.joints[:, [J["Lkne"], J["Lank"]]]
+            leg = sum(np.median(np.linalg.norm(bone[:, 0] - bone[:, 1], axis=1)) for bone in (thigh, shin))
+            assert leg == pytest.approx(0.82, abs=0.03)
 
 
 def test_between_frames_joints_move_smoothly_and_a_mirror_swaps_the_sides() -> None:
@@ -311,22 +319,15 @@ def test_people_who_mean_nothing_are_the_same_for_a_key_and_rows_do_not_overlap(
     assert sum(end - begin for begin, end in rows) >= 500_000 and len(JOINTS) == 21
 
 
-def test_whoever_flickers_more_than_a_camera_gives_is_not_drawn_for_ever(
-    walk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whoever_flickers_more_than_a_camera_gives_is_not_drawn_for_ever(walk: Path) -> None:
+    """The lamps of this performer give three million events a second, whatever the scene."""
     (motion,) = read_motions(walk)
-    motions = [Motion(f"{actor}_1", motion.fps, motion.joints) for actor in ("a", "b")]
-    seen: list[object] = []
-
-    def flickers(performer: Performer, painter: MotionPainter, seconds: float, key: tuple[int, ...]) -> np.ndarray:
-        seen.append(performer.seed)
-        if performer.seed == seen[0]:
-            return np.zeros(int(400_000 * seconds), EVENT_DTYPE)
-        return record_painted(performer, painter, 0.1, key)
-
-    monkeypatch.setattr("runtime.datasets.motion.simulate_motion.record_painted", flickers)
-    events, _ = record_people((1, 0, 5), motions, seconds=0.1)
-    assert len(events) and seen[0] == seen[1] == seen[2] != seen[3]
+    motions, key = [Motion(f"{actor}_1", motion.fps, motion.joints[:8]) for actor in ("a", "b")], (1, 0, 19)
+    flickering = draw_performer(key, varied="lamps")
+    painter = MotionPainter(flickering, motions[0], Viewpoint())
+    assert len(record_painted(flickering, painter, motion.seconds / 10, key)) > 2_000_000 * motion.seconds / 10
+    events, ((_, end_us),) = record_people(key, motions, seconds=0.1, look="lamps")
+    assert 0 < len(events) < 350_000 * end_us / 1e6
 
 
 def test_the_command_makes_recordings_of_motion_capture(

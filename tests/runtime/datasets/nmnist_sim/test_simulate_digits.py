@@ -97,10 +97,11 @@ def test_polarity_follows_the_official_files_one_where_a_bright_edge_leaves() ->
     assert top > 50 and bottom < -50
 
 
-def test_simulated_recordings_show_what_the_real_ones_show(shared_data: Path) -> None:
+def test_simulated_recordings_show_what_the_real_ones_show(nmnist: Path) -> None:
     """Signed event pictures of a saccade, summed over a class: its direction and polarity."""
     for digit in (0, 3, 8):
-        files = sorted((shared_data / "nmnist_small" / "Train" / str(digit)).glob("*.bin"))[:40]
+        files = sorted(nmnist.glob(f"*/{digit}/*.bin"))[:40]
+        assert len(files) >= 8
         real = [read_events(file, sensor=(34, 34)) for file in files]
         drawn = record_digits([draw_digit(digit, rng(digit, k)) for k in range(40)], [rng(7, k) for k in range(40)])
         for leg in LEGS_US:
