@@ -31,8 +31,8 @@ PLIF = [sys.executable, "-c", "from runtime.core.cli.main import main; main()"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")
     plif_train.save(digits_network("count:T=8"), folder / "model.pt")
-    export(folder / "model.pt")
-    export(folder / "model.pt", form="unrolled")
+    export(folder / "model.pt", verify=False)
+    export(folder / "model.pt", form="unrolled", verify=False)
     rng = np.random.default_rng(0)
     write_nmnist(folder / "seven.bin", record_digit(draw_digit(7, rng), rng))
     (folder / "text.onnx").write_text("this is not a model\n")

@@ -21,6 +21,7 @@ from runtime.core.model.card import read_card
 from tests.foreign import events, scale_to_threshold
 
 nir = pytest.importorskip("nir")
+pytestmark = pytest.mark.usefixtures("warm_child")
 STEPS = 50
 
 

@@ -20,6 +20,7 @@ from runtime.core.model.card import read_card
 from tests.foreign import events
 
 nir = pytest.importorskip("nir")
+pytestmark = pytest.mark.usefixtures("warm_child")
 N = 5
 
 

@@ -28,7 +28,7 @@ from tests.foreign import Residual, scale_to_threshold
 from tests.networks import firing, frames
 
 nir = pytest.importorskip("nir")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.usefixtures("warm_child")]
 
 POOLED = "{c8k3s1-BN-PLIF-APk2s2}*2-DP-FC40-PLIF-DP-FC30-PLIF"
 STRIDED = "{c8k3s2-BN-PLIF}*2-DP-FC40-PLIF-DP-FC30-PLIF"

@@ -21,10 +21,10 @@ from runtime import native
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
-from runtime.core.engines import available
 from runtime.core.model.card import read_card
+from runtime.core.parts import find_parts
 from runtime.engines import tuner
-from runtime.engines.tuner import Measurement, waited_s
+from runtime.engines.tuner import waited_s
 from runtime.engines.tuner.calibrate import measure
 from tests.networks import firing, frames
 
@@ -37,34 +37,46 @@ NAMES = ("event", "onnxruntime")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("choice")
-    export(firing(), folder / "step.onnx")
-    export(firing(), folder / "unrolled.onnx", form="unrolled", batch=2)
-    export(firing(shape=(1, 12, 12), kind="static", framing=None), folder / "static.onnx")
+    export(firing(), folder / "step.onnx", verify=False)
+    export(firing(), folder / "unrolled.onnx", form="unrolled", batch=2, verify=False)
+    export(firing(shape=(1, 12, 12), kind="static", framing=None), folder / "static.onnx", verify=False)
     return folder
 
 
 @pytest.fixture
 def calibrating(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """Calibration as users have it, in a cache folder of its own, on a machine that may be busy; gives that folder."""
+    """Calibration as users have it, in a cache folder of its own; gives that folder."""
     monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tuner, "BUSY", np.inf)
     tuner.choices.clear()
     yield tmp_path / "cache" / "plif" / "engines"
     tuner.choices.clear()
 
 
+class Measuring:
+    """A program in the place of the process that measures: it says these times in ms, and how long it had to wait."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, event: float = 1.0) -> None:
+        self.times = {"event": (event, event / 2), "onnxruntime": (2.0, 1.5)}
+        self.program, self._asked = folder / "measure", folder / "asked"
+        self.waited(0.0)
+        monkeypatch.setattr(sys, "executable", str(self.program))
+
+    def waited(self, share: float) -> None:
+        """So much of a second it has waited for a processor, per second."""
+        said = json.dumps((self.times, share))
+        self.program.write_text(f"#!/bin/sh\ncat >> '{self._asked}'\necho >> '{self._asked}'\necho '{said}'\n")
+        self.program.chmod(0o700)
+
+    @property
+    def asked(self) -> list[Path]:
+        """The files that it was asked about."""
+        return [Path(json.loads(line)[1]) for line in self._asked.read_text().splitlines()]
+
+
 @pytest.fixture
-def measured(calibrating: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Replaces the process that measures; gives the files that it was asked about. `event` is the faster engine."""
-    asked: list[Path] = []
-
-    def calibrate(path: Path, names: tuple[str, ...], options: EngineOptions) -> Measurement[str]:
-        asked.append(path)
-        return {name: (1.0 + place, 0.5 + place) for place, name in enumerate(names)}, 0.3
-
-    monkeypatch.setattr("runtime.engines.tuner.calibrate.calibrate", calibrate)
-    return asked
+def measuring(calibrating: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Measuring:
+    return Measuring(tmp_path, monkeypatch)
 
 
 def times(event: float, onnxruntime: float) -> dict[str, dict[str, float]]:
@@ -78,7 +90,10 @@ def cached(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.json"))
 
 
-def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibrating: Path) -> None:
+def test_auto_measures_once_and_then_reads_what_it_measured(
+    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "BUSY", np.inf)  # it is kept although other programs may keep this machine busy
     first = runtime.load(files / "step.onnx").engine_choice
     assert first.engine in NAMES and first.requested == "auto" and "measured now" in first.reason
     assert all(ms > 0 for pair in first.measured_ms.values() for ms in pair.values())
@@ -90,7 +105,7 @@ def test_auto_measures_once_and_then_reads_what_it_measured(files: Path, calibra
 
 
 def test_the_cache_decides_not_the_noise_of_another_measurement(
-    files: Path, calibrating: Path, measured: list[Path]
+    files: Path, calibrating: Path, measuring: Measuring
 ) -> None:
     runtime.load(files / "step.onnx")
     (file,) = cached(calibrating)
@@ -117,7 +132,7 @@ WHOLE = '{"measured_ms": {"event": {"active": %s, "silent": 1}, "onnxruntime": {
     ],
 )
 def test_a_cache_file_that_is_not_ours_is_measured_again(
-    files: Path, calibrating: Path, measured: list[Path], content: str
+    files: Path, calibrating: Path, measuring: Measuring, content: str
 ) -> None:
     runtime.load(files / "static.onnx")
     (file,) = cached(calibrating)
@@ -125,11 +140,11 @@ def test_a_cache_file_that_is_not_ours_is_measured_again(
     tuner.choices.clear()
     assert "measured now" in runtime.load(files / "static.onnx").engine_choice.reason
     assert json.loads(file.read_text())["measured_ms"]["event"]["active"] > 0
-    assert measured == 2 * [files / "static.onnx"]
+    assert measuring.asked == 2 * [files / "static.onnx"]
 
 
 def test_without_a_cache_folder_it_measures_for_the_process_and_says_so(
-    files: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    files: Path, measuring: Measuring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")  # nobody, root included, can make a folder below a file
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
@@ -139,19 +154,19 @@ def test_without_a_cache_folder_it_measures_for_the_process_and_says_so(
 
 
 def test_other_threads_and_other_files_are_measured_on_their_own(
-    files: Path, calibrating: Path, measured: list[Path]
+    files: Path, calibrating: Path, measuring: Measuring
 ) -> None:
     runtime.load(files / "step.onnx", threads=1)
     runtime.load(files / "step.onnx", threads=2)
     runtime.load(files / "static.onnx", threads=1)
-    assert len(cached(calibrating)) == len(measured) == 3
+    assert len(cached(calibrating)) == len(measuring.asked) == 3
 
 
-def test_counting_spikes_does_not_change_the_engine(files: Path, calibrating: Path, measured: list[Path]) -> None:
+def test_counting_spikes_does_not_change_the_engine(files: Path, calibrating: Path, measuring: Measuring) -> None:
     """stream does not count them and eval does; both give the same answer."""
     runtime.load(files / "step.onnx", rates=False)
     runtime.load(files / "step.onnx", rates=True)
-    assert len(cached(calibrating)) == len(measured) == 1
+    assert len(cached(calibrating)) == len(measuring.asked) == 1
 
 
 @pytest.mark.parametrize("name", ["step", "unrolled", "static"])
@@ -182,27 +197,25 @@ def test_measuring_leaves_the_process_as_it_was(files: Path, tmp_path: Path) -> 
     assert name == "onnxruntime" or rest == ["False", "True"], done.stdout
 
 
-def test_a_measurement_that_fails_is_said_and_not_kept(
-    files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+def test_a_measurement_that_fails_is_said_and_not_kept(files: Path, calibrating: Path, measuring: Measuring) -> None:
+    measuring.program.unlink()
     found = runtime.load(files / "step.onnx").engine_choice
     assert found.engine == "event" and found.reason == "first in order, not measured (the measuring process failed)"
     assert not cached(calibrating)
 
 
 def test_what_was_measured_on_a_busy_machine_is_not_kept_and_this_is_said(
-    files: Path, calibrating: Path, measured: list[Path], monkeypatch: pytest.MonkeyPatch
+    files: Path, calibrating: Path, measuring: Measuring
 ) -> None:
-    monkeypatch.setattr(tuner, "BUSY", 0.29)  # the measurement says 0.3
+    measuring.waited(tuner.BUSY + 0.01)
     first = runtime.load(files / "step.onnx").engine_choice
     assert first.engine == "event" and "other programs kept the processors busy" in first.reason
     assert not cached(calibrating)
     assert runtime.load(files / "step.onnx").engine_choice == first  # in one process a file has one engine
     tuner.choices.clear()  # as a new process, when the others are gone
-    monkeypatch.setattr(tuner, "BUSY", 0.31)
+    measuring.waited(tuner.BUSY - 0.01)
     assert "measured now)" in runtime.load(files / "step.onnx").engine_choice.reason
-    assert len(cached(calibrating)) == 1 and len(measured) == 2
+    assert len(cached(calibrating)) == 1 and len(measuring.asked) == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="only Linux says how long a thread has waited")
@@ -244,7 +257,7 @@ def test_measuring_can_be_switched_off(files: Path, calibrating: Path, monkeypat
 def test_without_the_part_that_measures_the_first_engine_is_taken(
     files: Path, calibrating: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(available, "find_observers", lambda what, kind: [])
+    monkeypatch.delitem(find_parts("engines"), "tuner")
     found = runtime.load(files / "step.onnx").engine_choice
     assert (found.engine, found.reason, found.measured_ms) == ("event", "first in order", {})
     assert not calibrating.exists()

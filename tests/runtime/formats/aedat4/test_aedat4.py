@@ -19,6 +19,7 @@ Make = Callable[..., Path]
 
 SENSORS = ('{"a": [1, 2]}', '{"0": 5}', '{"0": [1, 2, 3]}', '{"0": ["a", 2]}', '{"0": [1e999, 2]}', '{"0": [-5, 1]}')
 pytest.importorskip("aedat")
+pytestmark = pytest.mark.usefixtures("warm_child")
 
 
 @pytest.mark.parametrize("said", [*NO_JSON, *SENSORS], ids=lambda value: value[:30])

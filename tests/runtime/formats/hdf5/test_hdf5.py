@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tests.fuzz.recordings import in_memory, read
 from tests.recordings import hdf5_bytes, some_events
 
 h5py = pytest.importorskip("h5py")
+pytestmark = pytest.mark.usefixtures("warm_child")
 EVENTS = some_events(3000, width=300, height=200)
 
 
@@ -65,8 +67,9 @@ def test_damage_in_the_middle_leaves_the_events_before_it_and_a_note(path: Path)
 
 def test_a_recording_is_opened_in_another_process_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(hdf5_bytes(EVENTS))
-    monkeypatch.setattr(h5py, "File", None)
-    monkeypatch.setattr(h5py.h5f, "open", None)
+    nothing = ModuleType("h5py")  # all that this process has of it
+    nothing.__spec__ = h5py.__spec__
+    monkeypatch.setitem(sys.modules, "h5py", nothing)
     assert read_events(path).tolist() == EVENTS.tolist()
 
 
@@ -171,11 +174,7 @@ def test_times_and_coordinates_that_cannot_be_are_counted(path: Path) -> None:
 
 
 def test_a_missing_library_names_its_extra(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
     path.write_bytes(hdf5_bytes(EVENTS))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h5py" else find(name))
     with pytest.raises(MissingExtra, match=r"plif\[hdf5\]"):
         open_source(str(path))

@@ -18,6 +18,7 @@ from tests.recordings import EVT3_HEADER, evt3_bytes, some_events
 from tests.rosbags import write_bag
 
 pytest.importorskip("rosbags")
+pytestmark = pytest.mark.usefixtures("warm_child")
 EVENTS = some_events(3000, width=300, height=200)
 BAGS = [("a.bag", False), ("sqlite", False), ("mcap", True)]
 
@@ -80,13 +81,9 @@ def test_a_bag_cut_anywhere_gives_its_first_events_or_one_line(name: str, mcap: 
 
 
 def test_a_missing_library_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
     path = tmp_path / "a.bag"
     path.write_bytes(b"#ROSBAG V2.0\n" + bytes(99))
     monkeypatch.setitem(sys.modules, "rosbags", None)
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rosbags" else find(name))
     with pytest.raises(MissingExtra, match=r"plif\[rosbag\]"):
         open_source(str(path))
 

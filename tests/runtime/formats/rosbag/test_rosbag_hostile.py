@@ -29,6 +29,7 @@ from tests.recordings import some_events
 from tests.rosbags import write_bag
 
 pytest.importorskip("rosbags")
+pytestmark = pytest.mark.usefixtures("warm_child")
 EVENTS = some_events(300, width=300, height=200)
 MANY = 700 << 20  # bytes that a bomb unpacks to
 LITTLE_MB = 450  # what reading a bomb may take, with Python and its libraries
