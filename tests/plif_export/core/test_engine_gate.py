@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from plif_export import export, verify
+from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
+from runtime.core.engines import Engine
+from runtime.core.engines.available import load_engine_class
+from runtime.core.model.card import Card
 from runtime.engines.event import engine as event
 from runtime.native import is_built
 from tests.networks import firing, frames
+from tests.runtime.core.conftest import add_engines
 
 needs_event = pytest.mark.skipif(not is_built(), reason="the event engine is not built (no C compiler at installation)")
 
@@ -40,18 +45,20 @@ def test_an_engine_with_another_weight_or_threshold_fails_with_the_layer_named(
         pytest.skip("the event engine is not built (no C compiler at installation)")
     import torch
 
-    from plif_export.core import verification
-
     net, other = firing(), firing()
     with torch.no_grad():
         other.get_submodule("conv2").weight[3] += 0.02
     export(net, tmp_path / "m.onnx", verify=False)
     export(other, tmp_path / "other.onnx", verify=False)
-    real = verification.load
-    monkeypatch.setattr(verification, "load", lambda path, name: real(tmp_path / "other.onnx", name))
-    report = verify(tmp_path / "m.onnx", net, engine=engine)
+    kind = load_engine_class(engine)
+
+    def opens_another(self: Engine, _: Path, card: Card, options: EngineOptions) -> None:
+        kind.__init__(self, tmp_path / "other.onnx", card, options)
+
+    add_engines(monkeypatch, type("Another", (kind,), {"name": "another", "__init__": opens_another}))
+    report = verify(tmp_path / "m.onnx", net, engine="another")
     assert not report.passed and report.failed_at is not None
-    assert report.failed_at["layer"] == "conv2" and f"engine {engine}" in report.failed_at["what"]
+    assert report.failed_at["layer"] == "conv2" and "engine another" in report.failed_at["what"]
 
 
 @pytest.mark.parametrize("static", (False, True))

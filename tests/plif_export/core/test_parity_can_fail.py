@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from plif_export.core import pipeline
 from plif_export.core.cards import make_card, set_card
 from plif_export.core.passes import run_passes
 from plif_export.core.prove import prove
@@ -273,17 +272,19 @@ def test_a_membrane_of_an_engine_is_excused_only_on_the_edge_of_the_threshold(ed
 
 @pytest.mark.quick
 def test_a_failed_export_leaves_nothing_and_exits_with_1(tmp_path: Any, monkeypatch: Any, capsys: Any) -> None:
-    """Through the command line: a bug in a pass must stop the file from getting its name."""
+    """Through the command line: a bug in a writer must stop the file from getting its name."""
     import plif_train
     from runtime.core.cli.main import run
 
     model = tmp_path / "model.pt"
     plif_train.save(firing(), model)
 
-    def buggy(graph: Graph, *how: Any) -> Graph:
-        return run_passes(graph.replace_nodes({}, {"conv2_bn"}), *how)
+    write = FORMS["step"]
 
-    monkeypatch.setattr(pipeline, "run_passes", buggy)
+    def buggy(graph: Graph, *how: Any) -> onnx.ModelProto:
+        return write(change_attribute(graph, "conv2_neuron", v_threshold=1.1), *how)
+
+    monkeypatch.setitem(FORMS, "step", buggy)
     assert run(["export", str(model)]) == 1
     message = capsys.readouterr().err
     assert "layer conv2, step 0" in message and message.count("\n") == 1

@@ -19,7 +19,6 @@ from runtime.core.events import (
     read_events,
     write_nmnist,
 )
-from runtime.core.events.formats import base
 from tests.recordings import (
     AEDAT2_HEADER,
     AEDAT31_HEADER,
@@ -62,9 +61,9 @@ def test_the_format_is_found_by_content_under_any_suffix(written: tuple[str, Pat
 
 @pytest.mark.parametrize("chunk", [40, 41, 1000])
 def test_the_size_of_file_chunks_changes_nothing(
-    written: tuple[str, Path, np.ndarray], chunk: int, monkeypatch: pytest.MonkeyPatch
+    written: tuple[str, Path, np.ndarray], chunk: int, cut: Callable[[int], None]
 ) -> None:
-    monkeypatch.setattr(base, "CHUNK_BYTES", chunk)
+    cut(chunk)
     assert read_events(written[1]).tolist() == written[2].tolist()
 
 

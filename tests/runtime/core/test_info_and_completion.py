@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -41,7 +40,8 @@ def test_every_engine_is_asked_whether_it_can_run() -> None:
 
 
 def test_an_engine_that_cannot_run_says_what_is_missing_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for module in ("onnxruntime", "openvino", "tensorrt"):
+        monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     assert find_missing("onnxruntime") == ("ONNX Runtime is not installed", "pip install 'plif[cpu]'")
     assert explain_missing("openvino") == "openvino is not installed: pip install 'plif[openvino]'"
     assert str(explain_missing("tensorrt")).endswith(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from runtime.core.base.errors import PlifError
 from runtime.core.events import EVENT_DTYPE, make_events, open_source
 from runtime.core.events.array import T_LIMIT_US
-from runtime.core.events.formats import base
 from runtime.core.events.formats.base import Losses
 from runtime.core.events.formats.words import Decoder, Words
 from runtime.core.events.framer import Framer
@@ -112,7 +112,7 @@ class Watching(Observer):
 @pytest.mark.parametrize("framing", [f for f in FRAMINGS if not f.startswith("count")])
 @pytest.mark.parametrize("sensor", [(2048, 2048), (900, 300)])
 def test_words_give_the_frames_that_their_events_give(
-    tmp_path: Path, framing: str, sensor: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, framing: str, sensor: tuple[int, int], cut: Callable[[int], None]
 ) -> None:
     """Straight into frames, or by way of events: the same frames, account, losses and notes, also where a word is cut in two by
     a frame that is full, lies beyond the sensor or its column 2047, or comes before its time, row or base."""
@@ -124,7 +124,7 @@ def test_words_give_the_frames_that_their_events_give(
         words = np.where(kind == 8, slow, words)
         path = tmp_path / f"{seed}.raw"
         path.write_bytes(b"% evt 3.0\n% end\n" + words.astype("<u2").tobytes() + b"\1" * (seed % 3 == 0))
-        monkeypatch.setattr(base, "CHUNK_BYTES", 1 << 18 if seed % 2 else 34)
+        cut(1 << 18 if seed % 2 else 34)
         found = []
         for watching in (None, Watching()):
             source = open_source(str(path), sensor=sensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from tests.recordings import READ, npz_bytes
 WRAPS = {"nmnist": 1 << 23, "aedat2": 1 << 32, "aedat31": 1 << 31, "evt2": 1 << 34, "evt3": 1 << 24, "dat": 1 << 32}
 WORD = {"nmnist": 5, "aedat2": 8, "aedat31": 8, "evt2": 4, "evt3": 2, "dat": 8, "es": 5, "csv": 1, "npz": 1}
 PIECES = {  # what else cuts a file
-    "es": "runtime.formats.es.BLOCK_BYTES", "npz": "runtime.formats.npz.npz.ROWS", "aedat31": "runtime.formats.aedat31.PIECE",
+    "es": ("runtime.formats.es.BLOCK_BYTES",), "npz": ("runtime.formats.npz.npz.ROWS",),
+    "aedat31": ("runtime.formats.aedat31.PIECE",),
 }  # fmt: skip
 STEPS_US = {  # between events
     "equal times": 0,
@@ -79,13 +81,11 @@ def written(name: str, course: str, folder: Path) -> tuple[Path, np.ndarray]:
 
 @pytest.mark.parametrize(("name", "course"), CASES)
 def test_a_clock_is_read_as_it_ran_however_the_file_is_cut(
-    name: str, course: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, course: str, tmp_path: Path, cut: Callable[..., None]
 ) -> None:
     path, events = written(name, course, tmp_path)
     for chunk, max_events in ((base.CHUNK_BYTES, 65536), (WORD[name], 1), (41, 7)):  # word by word, and across words
-        monkeypatch.setattr(base, "CHUNK_BYTES", chunk)
-        if name in PIECES:
-            monkeypatch.setattr(PIECES[name], chunk)
+        cut(chunk, *PIECES.get(name, ()))
         source = open_source(str(path))
         assert source.format == name
         decoded = np.concatenate(list(source.packets(max_events)))

@@ -9,6 +9,7 @@ import json
 import sys
 import unicodedata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from runtime.core.base.text import MAX_CHARS, escape_csv_cell, printable, say
 from runtime.core.cli.main import run
 from runtime.core.model.card import check_model_card, read_card
 from runtime.core.model.notation import NotationError, parse_notation
+from runtime.core.parts import Part, find_parts
 from tests.networks import digits_network
 from tests.recordings import csv_bytes, some_events
 
@@ -156,11 +158,12 @@ def test_usage_and_unexpected_errors_are_text_too(
     assert run(["info", "--\033[2J\u202e"]) == 2
     assert is_clean(capsys.readouterr().err)
 
-    def broken(path: Path) -> Any:
+    def broken() -> None:
         raise ValueError("\033[2J\u202e in the file")
 
-    monkeypatch.setattr("runtime.core.cli.info.read_card", broken)
-    assert run(["info", "m.onnx"]) == 2
+    monkeypatch.setitem(find_parts("commands"), "broken", Part("broken", "broken"))
+    monkeypatch.setitem(sys.modules, "broken", SimpleNamespace(command=broken))
+    assert run(["broken"]) == 2
     assert "ValueError: ?[2J? in the file" in capsys.readouterr().err
 
 

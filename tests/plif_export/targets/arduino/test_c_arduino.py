@@ -211,7 +211,8 @@ def test_what_another_library_rounds_another_way_is_refused_and_nothing_is_writt
     assert problem.startswith("sigmoid (")
     with pytest.raises(PlifError, match=refused):
         export(Soft(), tmp_path / "net", torch.zeros(1, 3), verify=False, **ARDUINO)
-    monkeypatch.setattr("plif_export.targets.arduino.target.find_compiler", lambda: None)
+    for variable in ("CC", "PATH"):
+        monkeypatch.setenv(variable, "")
     with pytest.raises(PlifError, match=r"layout=arduino: a C compiler .* makes what the self-test compares with"):
         export(firing(), tmp_path / "net", verify=False, **ARDUINO)
     assert list(tmp_path.iterdir()) == []

@@ -21,10 +21,12 @@ from plif_export import ParityError, export, verify
 from runtime.artifacts.openvino_ir.contents import read_contents as read_openvino
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
+from runtime.core.engines.buffers import Arrays, Rates
 from runtime.core.model.card import read_card
 from runtime.core.model.digest import write_digest
 from tests.conftest import crossed
 from tests.networks import firing, frames
+from tests.runtime.core.conftest import add_engines
 
 pytestmark = pytest.mark.machines
 
@@ -301,16 +303,21 @@ def test_another_reset_or_a_lost_initial_value_is_caught(tmp_path: Path, options
 
 
 def test_an_engine_that_fails_the_gate_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime.engines.openvino_ir import engine as openvino
+    from runtime.engines.openvino_ir.engine import OpenVinoEngine
 
-    real = openvino.OpenVinoEngine._model
+    class Another(OpenVinoEngine):
+        def bind(
+            self, x: np.ndarray, v: Arrays, y: np.ndarray, v_next: Arrays, rates: Rates = None
+        ) -> Callable[[], None]:
+            run = super().bind(x, v, y, v_next, rates)
 
-    def other(self: Any) -> Any:
-        network = real(self)
-        weight_of(network, "conv2.weight", lambda weight: weight * 1.01)
-        return network
+            def wrong() -> None:
+                run()
+                v_next[1][...] *= 1.01
 
-    monkeypatch.setattr(openvino.OpenVinoEngine, "_model", other)
+            return wrong
+
+    add_engines(monkeypatch, Another)
     with pytest.raises(ParityError, match=r"engine openvino.*nothing was written"):
         export(firing(), tmp_path / "m_openvino", to="openvino")
     assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,17 @@ from onnx import numpy_helper
 import plif_train
 import runtime
 from plif_export import export
-from plif_export.core import pipeline
 from plif_export.core.passes import run_passes
 from plif_export.core.pipeline import ParityError
-from plif_export.core.proof import gate
+from plif_export.core.prove import prove
 from plif_export.core.readers import read_model
-from plif_export.core.targets.target import onnx_bytes
+from plif_export.core.targets import find_target
+from plif_export.core.targets.target import ExportJob, onnx_bytes, onnx_sha256
 from plif_export.core.writers import FORMS
 from plif_export.targets.tensorrt_plan.build import Streams, build_plan
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.cli.main import run as command
 from runtime.core.model.card import read_card
-from runtime.engines.tensorrt_plan.engine import TensorRtEngine
 from tests.networks import firing
 from tests.standin import tensorrt as standin
 
@@ -83,9 +83,6 @@ def test_a_current_that_leaves_a_kernel_as_float16_is_within_the_tolerance_of_su
     net = firing("{c8k3s1-BN-PLIF-MPk2s2}*2-FC30-PLIF-APk10s10", (2, 8, 8))
     done = export(net, tmp_path / "m.engine", to="tensorrt", precision="fp16")
     assert done.passed and done.verify is not None and 1e-5 < done.verify.max_abs_dv < 2**-9
-    monkeypatch.setattr(TensorRtEngine, "sums_in_float32", True, raising=False)
-    with pytest.raises(ParityError):
-        export(net, tmp_path / "strict.engine", to="tensorrt", precision="fp16")
 
 
 @pytest.mark.parametrize(("version", "flags"), [("10.3.0", 2), ("10.16.1.11", 2), ("11.4.0.106", 0)])
@@ -227,38 +224,39 @@ def test_the_command_names_what_a_bare_state_dict_needs(tmp_path: Path, gpu: Any
 # --- only what was proved is built -------------------------------------------------------------------------------------
 
 
-def test_what_tensorrt_parses_is_what_passed_the_gate_byte_for_byte(
-    tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proved: list[str] = []
-    real = gate.run_gate
-
-    def spy(subject: Any, *rest: Any, **named: Any) -> Any:
-        proved.append(hashlib.sha256(onnx_bytes(subject.file)).hexdigest())
-        return real(subject, *rest, **named)
-
-    monkeypatch.setattr(gate, "run_gate", spy)
-    path = export(firing(), tmp_path / "m.engine", to="tensorrt").path
+def test_what_tensorrt_parses_passes_the_gate_and_its_digest_is_in_the_card(tmp_path: Path, gpu: Any) -> None:
+    net = firing()
+    path = export(net, tmp_path / "m.engine", to="tensorrt").path
     card = runtime.load(path).card
     parsed = path.read_bytes()[-card["engine"]["plan_bytes"] :][4:]  # the stand-in's plan is what it parsed
-    assert proved == [hashlib.sha256(parsed).hexdigest()] == [card["engine"]["onnx_sha256"]]
+    assert hashlib.sha256(parsed).hexdigest() == card["engine"]["onnx_sha256"]
+    assert prove(onnx.load_model_from_string(parsed), card, net).passed
 
 
-def test_a_form_that_changes_between_the_gate_and_the_build_is_not_built(
-    tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = pipeline.set_card
+@contextmanager
+def nothing_is_built() -> Iterator[None]:
+    before = vars(standin.Builder).get("last")
+    yield
+    assert vars(standin.Builder).get("last") is before
 
-    def and_a_weight(proto: onnx.ModelProto, card: Any) -> None:
-        real(proto, card)
-        _scale(proto, "conv2.weight", 1.001)
 
-    monkeypatch.setattr(pipeline, "set_card", and_a_weight)
-    monkeypatch.setattr(standin, "Builder", None)
-    monkeypatch.setattr("plif_export.targets.tensorrt_plan.target.import_tensorrt", lambda kind: standin)
-    with pytest.raises(CheckFailed, match="not the one that passed the gate; nothing was built"):
-        export(firing(), tmp_path / "m.engine", to="tensorrt")
-    assert list(tmp_path.iterdir()) == []
+def test_a_form_that_is_not_the_one_that_passed_the_gate_is_not_built(tmp_path: Path, gpu: Any) -> None:
+    graph = run_passes(read_model(firing()).graph, "exact", False)
+    proved = FORMS["step"](graph, 5, None, "where")
+    changed = onnx.ModelProto.FromString(proved.SerializeToString())
+    _scale(changed, "conv2.weight", 1.001)
+    card = read_card(export(firing(), tmp_path / "m.engine", to="tensorrt").path)
+    for proto, passes in ((proved, True), (changed, False)):
+        job = ExportJob(graph, proto, card, proved_sha256=onnx_sha256(proved))
+        if passes:
+            find_target("tensorrt").write(job, tmp_path / "proved.engine")
+            continue
+        with (
+            nothing_is_built(),
+            pytest.raises(CheckFailed, match="not the one that passed the gate; nothing was built"),
+        ):
+            find_target("tensorrt").write(job, tmp_path / "changed.engine")
+    assert (tmp_path / "proved.engine").exists() and not (tmp_path / "changed.engine").exists()
 
 
 def _scale(proto: onnx.ModelProto, name: str, factor: float) -> None:
@@ -300,14 +298,15 @@ def test_a_writer_that_writes_something_else_is_caught_before_anything_is_built(
     precision: str,
     layer: str,
 ) -> None:
+    write = FORMS["step"]
+
     def broken(*arguments: Any) -> onnx.ModelProto:
-        proto = FORMS["step"](*arguments)
+        proto = write(*arguments)
         break_it(proto)
         return proto
 
-    monkeypatch.setattr(pipeline, "FORMS", {"step": broken})
-    _nothing_may_be_built(monkeypatch)
-    with pytest.raises(ParityError) as failure:
+    monkeypatch.setitem(FORMS, "step", broken)
+    with nothing_is_built(), pytest.raises(ParityError) as failure:
         export(firing(), tmp_path / "m.engine", to="tensorrt", precision=precision)
     assert failure.value.report.failed_at is not None and failure.value.report.failed_at["layer"] == layer
     assert list(tmp_path.iterdir()) == []
@@ -316,35 +315,17 @@ def test_a_writer_that_writes_something_else_is_caught_before_anything_is_built(
 def test_two_states_that_changed_places_are_caught_before_anything_is_built(
     tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    write = FORMS["step"]
+
     def broken(*arguments: Any) -> onnx.ModelProto:
-        proto = FORMS["step"](*arguments)
+        proto = write(*arguments)
         one, two = _node(proto, "v.conv1.next"), _node(proto, "v.conv2.next")
         one.output[0], two.output[0] = "v.conv2.next", "v.conv1.next"
         return proto
 
-    monkeypatch.setattr(pipeline, "FORMS", {"step": broken})
-    _nothing_may_be_built(monkeypatch)
-    with pytest.raises(ParityError):
+    monkeypatch.setitem(FORMS, "step", broken)
+    with nothing_is_built(), pytest.raises(ParityError):
         export(firing("{c8k3s1-BN-PLIF}*2-FC30-PLIF-APk10s10"), tmp_path / "m.engine", to="tensorrt")
-
-
-def test_a_dropped_initial_value_is_caught_before_anything_is_built(
-    tmp_path: Path, gpu: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = pipeline.make_card
-    calls: list[int] = []
-
-    def forgets(*arguments: Any, **named: Any) -> Any:
-        card = real(*arguments, **named)
-        if not calls:  # the artifact's card; the gate makes its own from the model
-            card["states"][0]["initial"] = 0.0
-        calls.append(1)
-        return card
-
-    monkeypatch.setattr(pipeline, "make_card", forgets)
-    _nothing_may_be_built(monkeypatch)
-    with pytest.raises(ParityError, match="states"):
-        export(firing(v_reset=-0.25), tmp_path / "m.engine", to="tensorrt")
 
 
 def test_an_engine_that_does_something_else_than_its_onnx_form_is_not_written(
@@ -360,13 +341,6 @@ def test_an_engine_that_does_something_else_than_its_onnx_form_is_not_written(
     with pytest.raises(ParityError, match=r"conv2.*engine tensorrt"):
         export(firing(), tmp_path / "m.engine", to="tensorrt")
     assert list(tmp_path.iterdir()) == []
-
-
-def _nothing_may_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    def built(*_: Any, **__: Any) -> None:
-        raise AssertionError("it was built")
-
-    monkeypatch.setattr("plif_export.targets.tensorrt_plan.build", built)
 
 
 # --- where something is missing -----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import plif_train
@@ -16,8 +17,6 @@ from plif_export.core.passes import run_passes
 from plif_export.core.readers import read_model
 from plif_export.core.targets.target import onnx_bytes
 from plif_export.core.writers import FORMS
-from plif_export.core.writers.emitter import Emitter
-from plif_export.precisions.rounded_weights import onnx_form
 from plif_export.targets.tensorrt_plan.build import (
     BuiltPlan,
     Kernel,
@@ -121,8 +120,17 @@ def test_other_neurons_take_at_most_one_kernel_more_for_their_leak(
 def test_a_scale_with_an_axis_would_run_in_float32_and_the_export_says_so(
     rtx: Any, no_gpu: None, net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the writer does right (_scalar of onnx_form.py) broken on purpose: the list of kernels shows it."""
-    monkeypatch.setattr(onnx_form, "_add_scalar", Emitter.weight)
+    """What the writer does right (_add_scalar of onnx_form.py) broken on purpose: the list of kernels shows it."""
+    write = FORMS["step"]
+
+    def broken(*arguments: Any) -> onnx.ModelProto:
+        proto = write(*arguments)
+        for tensor in proto.graph.initializer:
+            if tensor.name == "zero.int8" or tensor.name.endswith(".unit"):
+                tensor.dims.append(1)
+        return proto
+
+    monkeypatch.setitem(FORMS, "step", broken)
     done = export(net, tmp_path / "m.rtx.engine", to="tensorrt-rtx", precision="int8", options={"sm": "89"})
     assert "layer conv2 multiplies in fp32, asked was int8: right, but slower than it could be" in done.notes
     layers = read_card(done.path)["engine"]["layers"]

@@ -21,11 +21,11 @@ from plif_export.core.proof.structure import find_differences, find_layer, norma
 from plif_export.core.prove import prove
 from plif_export.core.readers import read_model as read_network_model
 from plif_export.core.targets import list_targets
-from plif_export.writers.looped import calls
 from plif_train.core.network.network import Network
 from runtime import native
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError, PlifWarning
+from runtime.core.engines.onnxruntime import OnnxRuntimeEngine
 from runtime.core.measure.evaluate.batches import run_batch
 from runtime.core.model.artifacts import CARD_KEY
 from runtime.core.model.card import read_card
@@ -38,6 +38,7 @@ from tests.conftest import crossed
 from tests.networks import firing, frames
 from tests.plif_export.core.exact_networks import written
 from tests.plif_export.core.mutations import trials
+from tests.runtime.core.conftest import add_engines
 
 ALIKE = "{c8k3s1-BN-PLIF}*2-MPk4s4-FC30-PLIF-APk10s10"  # two layers whose states are of one shape
 ENGINES = ["onnxruntime", *(["event"] if native.is_built() else [])]
@@ -127,13 +128,23 @@ def test_recordings_of_any_lengths_are_evaluated_in_few_calls_with_the_same_vote
 
 
 def test_an_engine_for_a_loop_is_chosen_by_whole_sequences(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes = []
-    monkeypatch.setattr(
-        "runtime.engines.tuner.calibrate.time_calls_ms",
-        lambda session, x: [shapes.append(x.shape) or 1.0],  # type: ignore[func-returns-value]
-    )
-    measure(files / "loop_fp32.onnx", ENGINES, EngineOptions())
-    assert {shape[:2] for shape in shapes} == {(1, 5)}  # one call of the card's T
+    steps = set()
+
+    class Watched(OnnxRuntimeEngine):
+        name = "watched"
+
+        def bind(self, x: np.ndarray, *arrays: Any) -> Callable[[], None]:
+            run = super().bind(x, *arrays)
+
+            def call() -> None:
+                steps.add(x.shape)
+                run()
+
+            return call
+
+    add_engines(monkeypatch, Watched)
+    measure(files / "loop_fp32.onnx", ["watched"], EngineOptions())
+    assert steps == {(5, 1, 2, 8, 8)}  # a call of the card's T
 
 
 @pytest.mark.parametrize("options", [{"kind": "static", "framing": None}, {"v_reset": None, "bias": True}])
@@ -193,9 +204,7 @@ def answers_backwards(scan: onnx.NodeProto) -> None:
 
 
 @pytest.mark.parametrize("change", [exchanged, forgotten, backwards, answers_backwards])
-def test_what_is_wrong_with_a_loop_alone_is_noticed(
-    change: Callable[[onnx.NodeProto], None], net: Network, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_wrong_with_a_loop_alone_is_noticed(change: Callable[[onnx.NodeProto], None], net: Network) -> None:
     source = read_network_model(net)
     proto, card = written(source, "loop", "folded")
     step = to_step_form(proto.SerializeToString())
@@ -203,8 +212,6 @@ def test_what_is_wrong_with_a_loop_alone_is_noticed(
     report = prove(proto, card, source, steps=8)
     assert not report.passed and "a call of 3 steps gives other" in report.sentence()
     assert change is exchanged or to_step_form(proto.SerializeToString()) == step  # nothing else could have seen it
-    monkeypatch.setattr(calls, "LOOPS", (1,))
-    assert prove(proto, card, source, steps=8).passed
 
 
 def test_only_a_scan_around_plain_nodes_is_opened(files: Path, tmp_path: Path) -> None:

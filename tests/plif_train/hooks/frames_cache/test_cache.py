@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from plif_train.core.data.sets import load_samples
-from plif_train.hooks.frames_cache import cache as caching
+from plif_train.hooks.frames_cache.cache import PIECE
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import atomic_write
 from runtime.core.data import Dataset, open_dataset
@@ -23,10 +23,14 @@ from tests.plif_train.core.small import largest_file
 from tests.runtime.core.test_data import some_events, write_mnist, write_recordings
 
 
+def recorded(root: Path, count: int) -> Path:
+    write_recordings(root, [f"Test/{i % 10}/{i + 1}.bin" for i in range(count)])
+    return root
+
+
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    write_recordings(tmp_path / "set", [f"Test/{i % 10}/{i + 1}.bin" for i in range(20)])
-    return tmp_path / "set"
+    return recorded(tmp_path / "set", 20)
 
 
 def opened(root: Path, **options: str) -> Dataset:
@@ -70,12 +74,10 @@ def test_cached_samples_are_the_samples_and_are_read_once(recordings: Path, tmp_
     assert torch.equal(load_samples(opened(recordings), cache=tmp_path / "cache").x, plain.x)
 
 
-def test_a_stopped_cache_is_continued_and_not_mistaken_for_a_whole_one(
-    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(caching, "PIECE", 4)
+def test_a_stopped_cache_is_continued_and_not_mistaken_for_a_whole_one(tmp_path: Path) -> None:
+    recordings = recorded(tmp_path / "set", 2 * PIECE + 12)
     with pytest.raises(KeyboardInterrupt):
-        load_samples(Counting(opened(recordings), stop_at=10), cache=tmp_path / "cache")
+        load_samples(Counting(opened(recordings), stop_at=2 * PIECE + 2), cache=tmp_path / "cache")
     (folder,) = (tmp_path / "cache").iterdir()
     assert folders(folder) == ["lock", "part-00000.npy", "part-00001.npy"]
     counting = Counting(opened(recordings))
@@ -106,16 +108,15 @@ def test_everything_that_changes_a_sample_changes_the_key_and_nothing_else(recor
     assert len(folders(cache)) == 7
 
 
-def test_counts_beyond_a_byte_in_one_piece_widen_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching, "PIECE", 2)
-    write_recordings(tmp_path / "set", [f"Test/1/{i}.bin" for i in range(5)])
+def test_counts_beyond_a_byte_in_one_piece_widen_the_whole(tmp_path: Path) -> None:
+    write_recordings(tmp_path / "set", [f"Test/1/{i:03}.bin" for i in range(2 * PIECE + 1)])
     from runtime.core.events import write_nmnist
 
     many = some_events(300)
     many["x"], many["y"], many["p"] = 3, 4, True
-    write_nmnist(tmp_path / "set" / "Test" / "1" / "2.bin", many)
+    write_nmnist(tmp_path / "set" / "Test" / "1" / f"{PIECE:03}.bin", many)
     samples = load_samples(opened(tmp_path / "set", framing="count:T=1"), cache=tmp_path / "cache")
-    assert samples.x.dtype == torch.int16 and samples.x[2, 0, 1, 4, 3] == 300
+    assert samples.x.dtype == torch.int16 and samples.x[PIECE, 0, 1, 4, 3] == 300
     assert torch.equal(samples.x, load_samples(opened(tmp_path / "set", framing="count:T=1")).x)
 
 
@@ -156,16 +157,14 @@ def test_a_data_set_that_cannot_be_read_is_not_blamed_on_the_cache(recordings: P
             load_samples(Forbidden(opened(recordings)), cache=cache)
 
 
-@pytest.mark.parametrize("piece", [64, 4])  # a part that does not fit, a whole that does not fit
-def test_a_full_disk_is_named_and_leaves_no_half_file(
-    piece: int, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(caching, "PIECE", piece)
-    data = opened(recordings, framing="count:T=100")  # 4.6 MB
+@pytest.mark.parametrize(("count", "T"), [(20, 100), (2 * PIECE, 6)], ids=["a part of 4.6 MB", "two of 0.9 MB"])
+def test_a_full_disk_is_named_and_leaves_no_half_file(count: int, T: int, tmp_path: Path) -> None:
+    data = opened(recorded(tmp_path / "set", count), framing=f"count:T={T}")
     with largest_file(1 << 20), pytest.raises(PlifError, match=r"cannot be written \(File too large\); choose another"):
         load_samples(data, cache=tmp_path / "cache")
     (folder,) = (tmp_path / "cache").iterdir()
-    assert all(name in ("lock", "y.npy") or name.startswith("part-") for name in folders(folder))
+    parts = [name for name in folders(folder) if name not in ("lock", "y.npy")]
+    assert parts == [f"part-{number:05}.npy" for number in range(count // PIECE)]
     assert torch.equal(load_samples(data, cache=tmp_path / "cache").x, load_samples(data).x)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 import plif_train
 from plif_train.hooks.training_kernels import native, sparse
 from plif_train.hooks.training_kernels.layers import TrainingConv2d
+from tests.plif_train.hooks.training_kernels.test_convolution import nodes
 
 pytestmark = pytest.mark.skipif(native.load_library() is None, reason="the kernels are not built here (no C compiler)")
 HALF = torch.bfloat16
@@ -23,17 +22,17 @@ HALF = torch.bfloat16
 @pytest.fixture(autouse=True)
 def whatever_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sparse, "_AMX", False)
-    monkeypatch.setattr(sparse, "MAX_DENSITY", {torch.float32: 0.2, HALF: 0.2})
+    for dtype in (torch.float32, HALF):
+        monkeypatch.setitem(sparse.MAX_DENSITY, dtype, 0.2)
 
 
 def _spikes(*shape: int, share: float = 0.1, dtype: torch.dtype = torch.float32) -> Tensor:
     return (torch.rand(shape) < share).to(dtype)
 
 
-def _is_sparse(y: Tensor) -> bool:
-    return "_SparseConvolutionBackward" in str(y.grad_fn) or any(
-        "_SparseConvolutionBackward" in str(f) for f, _ in y.grad_fn.next_functions
-    )
+def sparse_sums(y: Tensor) -> list[Tensor]:
+    """The weights of all sparse sums that y comes from."""
+    return [node.next_functions[1][0].variable for node in nodes(y) if node.name() == "_SparseConvolutionBackward"]
 
 
 def _step(conv: nn.Conv2d, x: Tensor, weights: Tensor) -> list[Tensor]:
@@ -41,7 +40,7 @@ def _step(conv: nn.Conv2d, x: Tensor, weights: Tensor) -> list[Tensor]:
     x = x.clone().requires_grad_(True)
     with torch.autocast("cpu", HALF, enabled=x.dtype == HALF):
         y = conv(x)
-    assert _is_sparse(y) == isinstance(conv, TrainingConv2d)
+    assert len(sparse_sums(y)) == isinstance(conv, TrainingConv2d)
     (y.float() * weights).sum().backward()
     assert x.grad is not None
     return [y.detach(), x.grad, *(p.grad for p in conv.parameters() if p.grad is not None)]
@@ -150,25 +149,19 @@ def test_the_default_type_does_not_matter() -> None:
     assert all(map(torch.equal, found, expected))
 
 
-def test_denormals_count_as_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[int] = []
-    run = native.run_kernel
-
-    def looked_at(kernel: str, job: native.SparseCall, *of: int) -> None:
-        run(kernel, job, *of)
-        if kernel == "plif_sparse_count":
-            counted.append(ctypes.cast(job.counts, ctypes.POINTER(ctypes.c_int32))[0])
-
-    monkeypatch.setattr(native, "run_kernel", looked_at)
+def test_denormals_count_as_they_are_listed() -> None:
     conv = TrainingConv2d(16, 16, 3, padding=1, bias=False).train()
-    x = torch.zeros(1, 16, 32, 32)
+    x, counts = torch.zeros(1, 16, 32, 32), torch.zeros(1, 2, dtype=torch.int32)
     x[0, :, 0] = 1e-40
+    job = sparse._make_call(x, conv.weight, (1, 1), (1, 1))
+    job.x, job.counts = map(native.tensor_address, (x, counts))
     torch.set_flush_denormal(True)
     try:
+        native.run_kernel("plif_sparse_count", job, 1, x.numel())
         conv(x.requires_grad_(True)).sum().backward()
     finally:
         torch.set_flush_denormal(False)
-    assert counted == [16 * 32], "what the lists will hold"
+    assert counts[0, 0] == 16 * 32, "what the lists will hold"
     assert x.grad is not None and bool(conv.weight.grad.isfinite().all())
 
 
@@ -184,11 +177,11 @@ def test_elsewhere_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, case: str) ->
     conv = TrainingConv2d(channels, out, kernel, dilation=dilation).train(case != "evaluation")
     x = _spikes(4, channels, 9, 9, share=0.3 if case == "many spikes" else 0.1, dtype=dtype).requires_grad_(True)
     monkeypatch.setattr(sparse, "_AMX", case == "matrix units")
-    monkeypatch.setattr(sparse, "_SparseConvolution", None)  # whoever wants it is told so
     if case == "off":
         monkeypatch.setenv(native.VARIABLE, "0")
     with torch.set_grad_enabled(case != "no_grad"), torch.autocast("cpu", HALF, enabled=dtype == HALF):
         y = conv(x)
+    assert not sparse_sums(y)
     assert torch.equal(y.float(), nn.Conv2d.forward(conv.to(y.dtype), x.to(y.dtype)).float())
 
 
@@ -206,20 +199,13 @@ def test_what_pytorch_refuses_it_refuses(x: Tensor, said: str) -> None:
         TrainingConv2d(16, 16, 3).train()(x.requires_grad_(True))
 
 
-def test_a_networks_second_convolution_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    convolve = sparse.convolve
-
-    def recorded(*of: Any) -> Tensor | None:
-        seen.append(convolve(*of))
-        return seen[-1]
-
-    monkeypatch.setattr(sparse, "convolve", recorded)
+def test_a_networks_second_convolution_is_one() -> None:
     torch.manual_seed(3)
     net = plif_train.build(
         "{c16k3s1-BN-PLIF-MPk2s2}*2-DP-FC10-PLIF-APk5s5", shape=(2, 12, 12), T=3, classes=("a", "b"), v_threshold=2.0
     )
-    net.train()(torch.poisson(torch.full((3, 2, 2, 12, 12), 0.5))).sum().backward()
-    (y,) = seen
-    assert y is not None and y.shape == (6, 16, 6, 6)
+    y = net.train()(torch.poisson(torch.full((3, 2, 2, 12, 12), 0.5))).sum()
+    y.backward()
+    (weight,) = sparse_sums(y)  # all steps at once
+    assert weight is net.get_submodule("conv2").weight
     assert all(p.grad is not None for p in net.parameters())

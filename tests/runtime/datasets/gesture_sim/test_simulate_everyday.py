@@ -16,6 +16,7 @@ from runtime.datasets.performers.performance import Bout, Manner, pose_at, recor
 from runtime.datasets.performers.performer import VARIED, draw_performer
 from runtime.datasets.performers.schedule import OTHER, draw_everyday, draw_short_bouts, vary_pace
 from runtime.datasets.performers.things import ObjectPainter, draw_objects
+from tests.runtime.datasets.gesture_sim.conftest import shorten
 
 T_S = np.arange(0, 4, 0.01)
 
@@ -105,11 +106,7 @@ def test_things_move_slowly_and_differ() -> None:
 
 @pytest.mark.parametrize("part", ["sessions", "everyday", "things"])
 def test_a_part_is_always_the_same_and_its_rows_say_what_is_done(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import runtime.datasets.gesture_sim.simulate_gesture as module
-
-    monkeypatch.setattr(module, "SESSION_US", 3_000_000)
-    monkeypatch.setattr(module, "EVERYDAY_US", 400_000)
-    monkeypatch.setattr(module, "THINGS", 1)
+    shorten(monkeypatch)
     events, rows = record_performer(1, "train", 0, part)
     again, same = record_performer(1, "train", 0, part)
     assert events_sha256(events) == events_sha256(again) and rows == same

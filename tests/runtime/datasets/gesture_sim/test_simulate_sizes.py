@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runtime.datasets.gesture_sim.simulate_gesture as sets
 from runtime.core.base.errors import PlifError
 from runtime.core.events import events_sha256, open_source
 from runtime.datasets.gesture_sim.simulate_gesture import Staging, record_performer
@@ -17,6 +16,7 @@ from runtime.datasets.performers.figure import SENSOR, make_still_pose
 from runtime.datasets.performers.performance import record_scene
 from runtime.datasets.performers.performer import Performer, draw_performer
 from runtime.datasets.performers.things import ObjectPainter, draw_objects
+from tests.runtime.datasets.gesture_sim.conftest import shorten
 from tests.runtime.datasets.motion.motions import bvh, waving
 
 SPEC = "sim:dvs128-gesture?seed=7&seconds=0.4&gesture=8&view=cut"
@@ -116,8 +116,7 @@ def test_a_motion_and_a_recorded_part_take_a_size(tmp_path: Path, monkeypatch: p
     spec = f"sim:motion?file={tmp_path / 'walk.bvh'}&seed=7&seconds=0.3"
     usual, large = events_of(spec), events_of(f"{spec}&sensor=256x256")
     assert large["x"].max() > 200 and 2.5 < len(large) / len(usual) < 6
-    monkeypatch.setattr(sets, "MOVE_US", 300_000)
-    monkeypatch.setattr(sets, "MOVE_SCENES", 1)
+    shorten(monkeypatch)
     staging = Staging(laws=2, view="near", size=(346, 260))
     events, rows = record_performer(1, "test", 0, "moves", staging)
     assert rows == record_performer(1, "test", 0, "moves", replace(staging, size=SENSOR))[1]

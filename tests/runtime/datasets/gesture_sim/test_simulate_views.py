@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-import runtime.datasets.gesture_sim.simulate_gesture as sets
 from runtime.core.base.errors import PlifError
 from runtime.core.events import events_sha256, open_source
 from runtime.datasets.dvs128_gesture.set import CLASSES
@@ -20,6 +21,7 @@ from runtime.datasets.performers.gestures import WIDE_PACES
 from runtime.datasets.performers.options import VIEWS
 from runtime.datasets.performers.performance import Bout, Manner, record_bouts
 from runtime.datasets.performers.performer import draw_performer
+from tests.runtime.datasets.gesture_sim.conftest import shorten
 from tests.runtime.datasets.motion.motions import waving, write_collection
 
 T_S = np.arange(0, 8, 0.01)
@@ -236,12 +238,7 @@ def test_a_plain_camera_gives_few_events_and_mostly_noise() -> None:
 def test_a_part_with_a_staging_is_always_the_same_and_another_without(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SESSION_US", "MOVE_US"):
-        monkeypatch.setattr(sets, name, 2_000_000)
-    monkeypatch.setattr(sets, "MOVE_SCENES", 1)
-    monkeypatch.setattr("runtime.datasets.motion.simulate_motion.PEOPLE_S", 0.5)
-    monkeypatch.setattr("runtime.datasets.motion.simulate_motion.STRETCH_S", 0.3)
-    monkeypatch.setattr("runtime.datasets.performers.schedule.PER_PERFORMER", (WAVE, 8))
+    shorten(monkeypatch)
     write_collection(tmp_path / "all.npz", ("a", "b"), waving(60))
     motions = str(tmp_path / "all.npz") if part == "people" else None
     staging = Staging(laws=2, view="mixed", look="plain", motions=motions)
@@ -253,13 +250,17 @@ def test_a_part_with_a_staging_is_always_the_same_and_another_without(
     assert events_sha256(plain) != events_sha256(events)
 
 
-def test_the_note_of_a_set_says_how_it_is_shown_and_that_of_an_old_one_is_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sets, "_write_recording", lambda job: 1)
-    old = simulate_gesture(tmp_path / "old", train=1, test=1, workers=1)["parameters"]
-    new = simulate_gesture(tmp_path / "new", train=1, test=1, workers=1, laws=2, view="near")["parameters"]
-    assert isinstance(old, dict) and isinstance(new, dict)
+def test_the_note_of_a_set_says_how_it_is_shown_and_that_of_an_old_one_is_as_it_was(tmp_path: Path) -> None:
+    def stop(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    def begun(folder: Path, **options: Any) -> dict[str, Any]:
+        """The note of a set that was stopped before its first recording."""
+        with pytest.raises(KeyboardInterrupt):
+            simulate_gesture(folder, train=1, test=1, workers=1, progress=stop, **options)
+        return json.loads((folder / "simulated.json").read_text())["parameters"]
+
+    old, new = begun(tmp_path / "old"), begun(tmp_path / "new", laws=2, view="near")
     assert set(old) == {"ranges", "window_us"} and {name: new[name] for name in set(new) - set(old)} == {
         "laws": 2,
         "view": "near",

@@ -18,6 +18,7 @@ from runtime import native
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card
+from runtime.core.parts import find_parts
 from runtime.engines import tuner
 from runtime.engines.event.engine import EventEngine
 from runtime.engines.event_program import forms as event_forms
@@ -46,6 +47,13 @@ def forms(path: str, *bytes_from: float) -> list[event_forms.Forms]:
     """All that a program of a path can be: weights as int16 or in pairs, rows multiplied as bytes from these shares on."""
     shares = bytes_from if path in ("avx512", "amx") else (event_forms.NEVER,)
     return [event_forms.Forms(pairs, share) for pairs in (False, True) for share in shares]
+
+
+def use_form(monkeypatch: pytest.MonkeyPatch, form: event_forms.Forms) -> None:
+    """What is opened from here on has this form: it is the usual one, and nothing is measured."""
+    monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
+    for path in event_forms.DEFAULT_FORMS:
+        monkeypatch.setitem(event_forms.DEFAULT_FORMS, path, form)
 
 
 @pytest.mark.one_in(3)
@@ -126,7 +134,7 @@ def test_weights_of_four_bits_are_added_as_they_lie_and_give_the_same_bits(
         if most is not None:
             monkeypatch.setattr("runtime.engines.event_program.conv.MOST_INT16", most)
         for nibbles in (False, True):
-            monkeypatch.setattr(event_forms, "choose_forms", lambda _, n=nibbles: event_forms.Forms(True, nibbles=n))
+            use_form(monkeypatch, event_forms.Forms(True, nibbles=nibbles))
             model = runtime.load(few, "event", threads=1)
             assert isinstance(model.engine, EventEngine) and model.engine.path == path
             kept = [op.pairs for op in model.engine._ops if op.kind == native.KINDS.index("CONV")]
@@ -137,7 +145,7 @@ def test_weights_of_four_bits_are_added_as_they_lie_and_give_the_same_bits(
 
 
 def test_rows_of_four_bits_that_are_no_whole_blocks_are_refused(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_forms, "choose_forms", lambda _: event_forms.Forms(True, nibbles=True))
+    use_form(monkeypatch, event_forms.Forms(True, nibbles=True))
     engine = runtime.load(few, "event", threads=1).engine
     assert isinstance(engine, EventEngine)
     op = next(op for op in engine._ops if op.pairs == native.NIBBLES)
@@ -153,7 +161,7 @@ def test_every_cpu_path_dense_or_sparse_gives_the_same_bits(
     fastest = outcome(runtime.load(wide / "a.onnx", "event", threads=1), x)
     monkeypatch.setenv(native.PATH_VARIABLE, path)
     for form in forms(path, event_forms.NEVER, 0.0, 0.15):  # never, always, some rows
-        monkeypatch.setattr(event_forms, "choose_forms", lambda _, form=form: form)
+        use_form(monkeypatch, form)
         model = runtime.load(wide / "a.onnx", "event", threads=1)
         assert isinstance(model.engine, EventEngine) and model.engine.path == path
         same(outcome(model, x), fastest)
@@ -161,12 +169,12 @@ def test_every_cpu_path_dense_or_sparse_gives_the_same_bits(
 
 @pytest.mark.parametrize("path", PATHS)
 def test_what_is_the_fastest_is_measured_once_on_this_processor(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuner, "choices", {})
+    tuner.choices.clear()
     monkeypatch.setenv(tuner.NO_CALIBRATION, "1")
     usual = event_forms.DEFAULT_FORMS[path]
     assert event_forms.choose_forms(path) == usual and not tuner.choices, "it may not measure"
     with monkeypatch.context() as without:
-        without.setattr(event_forms, "find_observers", lambda what, kind: [])
+        without.delitem(find_parts("engines"), "tuner")
         assert event_forms.choose_forms(path) == usual
     monkeypatch.delenv(tuner.NO_CALIBRATION)
     found = event_forms.choose_forms(path)
@@ -235,7 +243,7 @@ def test_the_largest_sum_there_can_be_is_right(
     weight[69] //= 2
     artifact = saturated(one, tmp_path, weight)
     for form in forms(path, event_forms.NEVER, 0.0):
-        monkeypatch.setattr(event_forms, "choose_forms", lambda _, form=form: form)
+        use_form(monkeypatch, form)
         model = runtime.load(artifact, "event")
         assert sums(model)[1] == kind
         session = model.session()

@@ -16,9 +16,9 @@ import runtime
 from plif_export import export, verify
 from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run as command
-from runtime.core.engines import available
 from runtime.engines.onnxruntime_gpu.engine import OnnxRuntimeBuffers, OnnxRuntimeCudaEngine, OnnxRuntimeTensorRtEngine
 from tests.networks import firing, frames, same_steps
+from tests.runtime.core.conftest import add_engines
 
 pytestmark = pytest.mark.machines
 
@@ -36,6 +36,7 @@ class OnCpu(OnnxRuntimeCudaEngine):
 
 
 class OnCpuBySession(OnCpu):
+    name: ClassVar[str] = "by-session"
     one_session: ClassVar[bool] = False
 
 
@@ -51,8 +52,7 @@ def x() -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    of_ours, kinds = available.load_engine_class, {"on-cpu": OnCpu, "by-session": OnCpuBySession}
-    monkeypatch.setattr(available, "load_engine_class", lambda name: kinds[name] if name in kinds else of_ours(name))
+    add_engines(monkeypatch, OnCpu, OnCpuBySession)
 
 
 @pytest.mark.parametrize("engine", ("on-cpu", "by-session"))

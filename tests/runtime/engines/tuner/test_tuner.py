@@ -16,10 +16,12 @@ from runtime.engines.tuner import Measurement, fastest, in_turns, tune
 
 
 @pytest.fixture(autouse=True)
-def may_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+def may_measure(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As users have it, and nothing is known."""
     monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
-    monkeypatch.setattr(tuner, "choices", {})
+    tuner.choices.clear()
+    yield
+    tuner.choices.clear()
 
 
 def test_the_first_wins_unless_a_later_one_is_clearly_faster() -> None:

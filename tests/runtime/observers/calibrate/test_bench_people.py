@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bench.decide import Seen
 from bench.people import NO_MOTION, OF_BOTH, OF_CLIPS, Case, Judged, answer_of, changed, drawn, people, sessions
@@ -21,6 +22,7 @@ from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.observers.calibrate.labels import FeedOutputs
 from runtime.observers.calibrate.rules import Gesture
 from tests.conftest import REPOSITORY
+from tests.runtime.datasets.gesture_sim.conftest import shorten
 
 SIZE = (128, 128)
 CLIP = Clip(
@@ -28,16 +30,21 @@ CLIP = Clip(
 )
 
 
-@pytest.fixture(scope="module")
-def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of the eleven gestures that never says one."""
-    folder = tmp_path_factory.mktemp("people")
+def exported(folder: Path, v_threshold: float) -> Path:
+    """A network of the eleven gestures."""
+    torch.manual_seed(0)
     net = build(
-        "c2k8s8-PLIF-FC110-PLIF-APk10s10", shape=(2, 128, 128), T=4, classes=CLASSES, v_threshold=1e6,
+        "c2k8s8-PLIF-FC110-PLIF-APk10s10", shape=(2, 128, 128), T=4, classes=CLASSES, v_threshold=v_threshold,
         framing="duration:40ms,every=20ms,value=binary",
     )  # fmt: skip
-    checkpoint.save(net, folder / "silent.pt")
-    return export(folder / "silent.pt", folder / "silent.onnx", verify=False).path
+    checkpoint.save(net, folder / "m.pt")
+    return export(folder / "m.pt", folder / "m.onnx", verify=False).path
+
+
+@pytest.fixture(scope="module")
+def silent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that never says a gesture."""
+    return exported(tmp_path_factory.mktemp("people"), 1e6)
 
 
 def test_what_is_shown_longest_is_the_answer_whatever_it_began_with() -> None:
@@ -113,33 +120,23 @@ def test_people_before_a_gesture_hold_back_who_remembers_them(silent: Path) -> N
         assert judged.after_people(rule) == {"drawn, near, after people": [right]}
 
 
-def test_gestures_of_the_curve_go_on_from_the_membranes_that_people_leave(
-    silent: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged, whole = Judged(str(silent), None), {"near": OF_CLIPS["whole"]}
+def test_gestures_of_the_curve_go_on_from_the_membranes_that_people_leave(tmp_path: Path) -> None:
+    judged, whole = Judged(str(exported(tmp_path, 0.02)), None), {"near": OF_CLIPS["whole"]}
     events = next(changed("drawn", CLIP, "right_hand_wave", SIZE, whole)).events
-    judged.people = {"moves": [Seen(judged.step(events, SIZE), [], [])]}
-    people, stepped = judged.people["moves"][0].steps, list[FeedOutputs | None]()
-
-    def spied(events: np.ndarray, size: tuple[int, int], before: FeedOutputs | None = None) -> FeedOutputs:
-        stepped.append(before)
-        return Judged.step(judged, events, size, before)
-
-    monkeypatch.setattr(judged, "step", spied)
+    anew = judged.step(events, SIZE)
+    after = judged.step(events, SIZE, anew)
+    assert not np.array_equal(anew.y, after.y)
+    judged.people = {"moves": [Seen(anew, [], [])]}
     for group in ("drawn, near", "drawn, left"):
         judged.show(Case(group, events, SIZE, "right_hand_wave"))
     ((group, fed),) = judged.after
-    assert stepped == [None, people, None]
-    assert (group, fed.label) == ("drawn, near", 1) and len(fed.steps.frames) > len(judged.cases[0][1].frames)
-    few = events[events["t"] < 20_000]
-    anew, after = Judged.step(judged, few, SIZE).end, Judged.step(judged, few, SIZE, people).end
-    assert anew and after and not np.array_equal(anew[0], after[0])
+    assert (group, fed.label) == ("drawn, near", 1) and len(fed.steps.y) > len(after.y)
+    assert np.array_equal(fed.steps.y[-len(after.y) :], after.y)
+    assert [np.array_equal(steps.y, anew.y) for _, steps, _ in judged.cases] == [True, True]
 
 
 def test_a_larger_camera_has_rows_of_its_own_drawn_at_its_size(silent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.datasets.performers.schedule.PER_PERFORMER", (1,))
-    for name, short in {"MOVE_US": 300_000, "MOVE_SCENES": 1, "EVERYDAY_US": 100_000, "THING_US": 100_000}.items():
-        monkeypatch.setattr(f"runtime.datasets.gesture_sim.simulate_gesture.{name}", short)
+    shorten(monkeypatch)
     size = (346, 260)
     case, (part, events) = next(drawn(1, size)), next(people(0.01, None, size))
     assert (case.group, case.size, part) == ("drawn, laws 1 at 346x260", size, "moves at 346x260")

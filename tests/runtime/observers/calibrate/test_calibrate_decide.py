@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +18,15 @@ from runtime.core.events import make_events, open_source, write_nmnist
 from runtime.core.events.frame import Frame
 from runtime.core.events.framer import Framer
 from runtime.core.events.framing import Framing
+from runtime.core.measure.evaluate.samples import DatasetSplit
 from runtime.core.model.card import check_model_card, read_card
 from runtime.core.stream.options import LIVE_RULES
-from runtime.observers.calibrate import rules as calibrate
+from runtime.core.stream.source_framer import SourceFramer
 from runtime.observers.calibrate.exits import check_writable
 from runtime.observers.calibrate.labels import FeedOutputs, decide_labels, run_feed, score_gesture
 from runtime.observers.calibrate.rules import (
     CONTEXT_US,
+    IDLE,
     Gesture,
     RuleScore,
     _RuleSearch,
@@ -186,7 +187,7 @@ def test_a_gesture_comes_out_of_what_was_before_it(folder: Path) -> None:
     assert heard[0] == heard[2] == 20 < heard[1] < heard[3]
 
 
-def test_a_network_goes_on_from_where_a_negative_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_goes_on_from_where_a_negative_ended(folder: Path) -> None:
     model = runtime.load(folder / "m.onnx")
     events = np.concatenate([p.copy() for p in open_source(FEED).packets() if len(p)])
 
@@ -201,16 +202,27 @@ def test_a_network_goes_on_from_where_a_negative_ended(folder: Path, monkeypatch
     rest, anew = (run_feed(model, frames()[20:], before=before) for before in (first, None))
     assert np.array_equal(np.concatenate([first.y, rest.y]), whole.y) and not np.array_equal(rest.y, anew.y)
 
-    seen: list[tuple[FeedOutputs, FeedOutputs | None]] = []
+    found = calibrate_decide(model, "digits:8", 2000, [str(folder / "noise")])
+    dataset, framing = DatasetSplit("digits:8", "test").open(model), Framing.parse("duration:30ms,resize=sum")
+    feeds = [
+        run_feed(model, SourceFramer(open_source(str(path)), framing, model.input_shape), LIVE_RULES[1])
+        for path in sorted((folder / "noise").iterdir())
+    ]
 
-    def spied(*args: Any, before: FeedOutputs | None = None) -> FeedOutputs:
-        seen.append((run_feed(*args, before=before), before))
-        return seen[-1][0]
+    def gesture(i: int, goes_on: bool) -> Gesture:
+        recording, before = dataset.load_recording(i), feeds[i % 3]
+        framer = Framer(framing, model.input_shape, recording.sensor, None, recording.upright)
+        shown = iterate_frames(framer, recording.events)
+        steps = run_feed(model, shown, LIVE_RULES[1], before=before if goes_on else None)
+        return Gesture(steps, dataset.label(i), steps.frames[0].t_start_us).prepend(before)
 
-    monkeypatch.setattr(calibrate, "run_feed", spied)
-    calibrate_decide(model, "digits:4", 2000, [str(folder / "noise")])
-    negatives = [outputs for outputs, _ in seen[:3]]
-    assert [before for _, before in seen] == [None] * 3 + [negatives[i % 3] for i in range(4)]
+    after, alone = (
+        _RuleSearch(model, [gesture(i, goes_on) for i in range(8)], feeds, 2000).score_rule(
+            found.rule.removesuffix(IDLE)
+        )
+        for goes_on in (True, False)
+    )
+    assert (found.onset_p50_ms, found.onset_p90_ms) == after.onset_ms != alone.onset_ms
 
 
 def test_a_rule_whose_label_comes_and_goes_comes_last_however_few_it_misses() -> None:

@@ -149,10 +149,15 @@ def test_half_requests_keep_nobody_out(live: Live) -> None:
             assert message(feed)[0]["state"] == "running"
 
 
+def limit(monkeypatch: pytest.MonkeyPatch, limits: dict[str, float]) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(f"runtime.observers.dashboard.{name}", value)
+
+
 def test_no_more_connections_than_the_budget_are_held_and_the_oldest_go(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.observers.dashboard.door.REQUEST_S", 1000.0)  # time cuts nobody off
+    limit(monkeypatch, {"door.REQUEST_S": 1000.0})  # time cuts nobody off
     most = live.dashboard._server._limiter.limit
     with contextlib.ExitStack() as held:
         ones = [
@@ -201,7 +206,7 @@ def test_what_goes_wrong_in_the_server_is_a_note_and_no_traceback(
 def test_every_phase_of_a_request_has_an_end_and_an_open_page_has_none(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runtime.observers.dashboard.door.REQUEST_S", 0.3)
+    limit(monkeypatch, {"door.REQUEST_S": 0.3})
     begun = (
         b"",
         HALF,
@@ -232,9 +237,8 @@ def drained(one: socket.socket) -> socket.socket:
 def test_a_page_that_never_reads_is_closed_and_gives_its_place_back(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("server.READ_S", "door.REQUEST_S"):
-        monkeypatch.setattr(f"runtime.observers.dashboard.{name}", 0.3)
-    monkeypatch.setattr("runtime.observers.dashboard.server.FPS", 1000)  # its sockets are full in a moment
+    # its sockets are full in a moment
+    limit(monkeypatch, {"server.READ_S": 0.3, "door.REQUEST_S": 0.3, "server.FPS": 1000})
     server, flood = live.dashboard._server, Flood(live.dashboard.port, 60, live.token)
     with socket.socket() as page:
         page.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

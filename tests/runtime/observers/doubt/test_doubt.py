@@ -14,9 +14,9 @@ from runtime import native
 from runtime.core.engines.model import EngineChoice
 from runtime.core.stream.observe import Observer
 from runtime.engines import tuner
-from runtime.observers import doubt as of_engines
 from runtime.observers.doubt import CALLS, SlowEngineDetector
 from tests.networks import firing
+from tests.runtime.engines.tuner.test_engine_choice import Measuring
 
 pytestmark = [
     pytest.mark.skipif(not native.is_built(), reason="the native library is not built here: it needs a C compiler"),
@@ -37,7 +37,8 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """The file of a measurement, which this process keeps, too."""
     file = tmp_path / "kept.json"
     file.write_text("{}")
-    monkeypatch.setattr(tuner, "choices", {"key": tuner.TuningResult("event", "measured now", MEASURED, "key", file)})
+    choice = tuner.TuningResult("event", "measured now", MEASURED, "key", file)
+    monkeypatch.setitem(tuner.choices, "key", choice)
     yield file
 
 
@@ -58,7 +59,7 @@ def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(kept: P
         doubt.on_step(ms)
     assert not said and kept.exists(), "two rows may take twice as long, and what was fast long ago counts for nothing"
     doubt.on_step(6.1)
-    assert len(said) == 1 and not kept.exists() and not tuner.choices
+    assert len(said) == 1 and not kept.exists() and "key" not in tuner.choices
     assert "the 2 ms for which engine event was chosen: the next start measures again" in said[0]
     for _ in range(2 * CALLS):
         doubt.on_step(6.1)
@@ -66,16 +67,16 @@ def test_a_choice_is_forgotten_where_most_steps_take_three_times_as_long(kept: P
 
 
 def test_a_stream_tells_of_a_choice_that_no_longer_holds_and_keeps_its_engine(
-    kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(of_engines, "CALLS", 20)
-    monkeypatch.setitem(MEASURED, "event", {"active": 1e-6, "silent": 5e-7})  # faster than any step can be
     monkeypatch.delenv(tuner.NO_CALIBRATION, raising=False)
-    monkeypatch.setattr("runtime.engines.tuner.choice.tune", lambda *_, **__: tuner.choices["key"])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Measuring(tmp_path, monkeypatch, event=1e-6)  # faster than any step can be
     export(firing(), tmp_path / "step.onnx")
     model, notes = runtime.load(tmp_path / "step.onnx"), Notes()
-    list(model.stream("sim:digits?seed=1&seconds=2", framing="duration:20ms", observers=[notes]))
+    (kept,) = (tmp_path / "cache").rglob("*.json")
+    list(model.stream("sim:digits?seed=1&seconds=11", framing="duration:20ms", observers=[notes]))
     assert len(notes.said) == 1 and "engine event was chosen" in notes.said[0] and not kept.exists()
     named = runtime.load(tmp_path / "step.onnx", "event")
-    list(named.stream("sim:digits?seed=1&seconds=1", framing="duration:20ms", observers=[notes]))
+    list(named.stream("sim:digits?seed=1&seconds=11", framing="duration:20ms", observers=[notes]))
     assert len(notes.said) == 1, "an engine that was asked for is not compared"

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.core.base.errors import PlifError
 from runtime.core.events import events_sha256, make_events, open_source
+from runtime.core.parts import find_parts
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.observers.event_filters import FILTERS
 from tests.passing import Filters
@@ -80,6 +81,6 @@ def test_a_filter_of_ones_own_after_one_of_plif_is_refused() -> None:
 
 
 def test_without_the_part_a_filter_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.core.stream.source_framer.find_observers", lambda what: [])
+    monkeypatch.delitem(find_parts("observers"), "event_filters")
     with pytest.raises(PlifError, match=r"--filter flip:x: no part here filters events"):
         SourceFramer(open_source("sim:digits?seed=1&seconds=1"), "duration:20ms", (2, 34, 34), filters="flip:x")

@@ -294,10 +294,15 @@ class Frames(ReaderThread):
         assert not self.thread.is_alive()
 
 
-def test_a_feed_most_of_whose_events_are_late_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = [100.0]
-    monkeypatch.setattr("runtime.core.stream.source_framer.time.perf_counter", lambda: now_s[0])
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The clock by which frames are made from a feed: a test sets its only entry."""
+    clock = [100.0]
+    monkeypatch.setattr("runtime.core.stream.source_framer.time.perf_counter", lambda: clock[0])
+    return clock
 
+
+def test_a_feed_most_of_whose_events_are_late_says_so_once(now_s: list[float]) -> None:
     class Behind(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             for i in range(300):
@@ -322,11 +327,8 @@ def test_a_feed_most_of_whose_events_are_late_says_so_once(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("back_us", (300_000, 900_000))
 def test_after_a_small_step_back_the_frames_follow_when_most_events_were_late_for_half_a_second(
-    back_us: int, monkeypatch: pytest.MonkeyPatch
+    back_us: int, now_s: list[float]
 ) -> None:
-    now_s = [100.0]
-    monkeypatch.setattr("runtime.core.stream.source_framer.time.perf_counter", lambda: now_s[0])
-
     class Stepped(FedSource):
         def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
             for i in range(300):

@@ -16,6 +16,7 @@ from runtime.core.events import make_events
 from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, encode_datagrams
 from tests.live import SlowObserver, StreamThread, balanced, free_port, until
 from tests.runtime.core.test_stream_live import artifact, model
+from tests.runtime.sources.udp.conftest import Clock
 
 __all__ = ["artifact", "model"]  # fixtures
 
@@ -35,13 +36,12 @@ def garbage(random: np.random.Generator, body: bytes, largest: int) -> bytes:
 @pytest.mark.parametrize("form", DATAGRAM_FORMATS)
 @pytest.mark.parametrize("datagrams", (300, pytest.param(3000, marks=pytest.mark.large)))
 def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
-    model: Model, form: str, datagrams: int, monkeypatch: pytest.MonkeyPatch
+    model: Model, form: str, datagrams: int, clock: Clock
 ) -> None:
     """A millisecond a datagram, by a clock of the test, each received before the next. On a clock of its own a busy machine
     stops the sender for 0.25 s, and a jump is believed for a moment (timeline.py); or it leaves datagrams on their way, and
     garbage without a time, which counts as of now, is ahead of them. Then honest events are late, as they have to be."""
-    random, now_us = np.random.default_rng(7), 1_000_000
-    monkeypatch.setattr("runtime.sources.udp._now_us", lambda: now_us)
+    random = np.random.default_rng(7)
     spec = f"udp://127.0.0.1:{free_port()}?format={form}"
     seen = SlowObserver()
     running = model.stream(spec if form == "jaer" else spec + "&sensor=34x34", overload="drop:100000", observers=[seen])
@@ -52,8 +52,8 @@ def test_a_port_that_is_flooded_with_garbage_stops_no_stream_and_all_is_counted(
         sender.connect(("127.0.0.1", int(spec.split(":")[2].split("?")[0])))
         sent = 0
         for number in range(datagrams):
-            now_us += 1000
-            t_us = np.linspace(now_us - 999, now_us, 10).astype(np.int64)
+            clock.now_us += 1000
+            t_us = np.linspace(clock.now_us - 999, clock.now_us, 10).astype(np.int64)
             honest = make_events(t_us, random.integers(0, 34, 10), random.integers(0, 34, 10), np.ones(10))
             (body,) = encode_datagrams(honest, form, 10, number)
             bodies = [body, *(garbage(random, body, 60_000) for _ in range(3))]

@@ -18,6 +18,7 @@ from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import encode_datagrams
 from runtime.sources.udp.ownership import MAX_HOSTS, MAX_NAMED, Ownership, to_socket_address
 from tests.live import until
+from tests.runtime.sources.udp.conftest import Clock
 from tests.runtime.sources.udp.test_timeline import Frames
 from tests.runtime.sources.udp.test_udp import listen
 
@@ -33,8 +34,8 @@ def at(t_us: int, count: int = 1) -> bytes:
 class Port:
     """A source that is read in a thread, hosts that send to it, and the time that it is told."""
 
-    def __init__(self, options: str = "", form: str = "t64") -> None:
-        self.now_us, self.sent, self.said = 10_000_000, 0, list[str]()
+    def __init__(self, clock: Clock, options: str = "", form: str = "t64") -> None:
+        self.clock, self.sent, self.said = clock, 0, list[str]()
         self.source: UdpSource = listen(f"format={form}{options}", sensor="&sensor=34x34")
         self.source.say = lambda text: None if text.startswith("listens at") else self.said.append(text)
         self.frames = SourceFramer(self.source, "duration:10ms", (2, 34, 34))
@@ -44,7 +45,7 @@ class Port:
 
     def send(self, body: bytes, host: str = CAMERA, after_us: int = 0, process: int = 0) -> None:
         """Each process of a host has a port of its own. Returns when the datagram was received."""
-        self.now_us += after_us
+        self.clock.now_us += after_us
         if (host, process) not in self._sockets:
             sender = self._sockets[host, process] = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             sender.bind((host, 0))
@@ -70,12 +71,11 @@ class Port:
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Port]]:
+def port(clock: Clock) -> Iterator[Callable[..., Port]]:
     made: list[Port] = []
-    monkeypatch.setattr(udp, "_now_us", lambda: made[0].now_us if made else 10_000_000)
 
     def make(options: str = "") -> Port:
-        made.append(Port(options))
+        made.append(Port(clock, options))
         return made[0]
 
     yield make
@@ -134,7 +134,7 @@ def test_refused_hosts_stand_in_the_status_with_what_to_type(port: Callable[...,
     there.send(at(0))
     for number in range(3):
         there.send(at(1000 * number), OTHER)
-    there.now_us += 5_000_000
+    there.clock.now_us += 5_000_000
     host = {"host": OTHER, "datagrams": 3, "last_s": 5.0, "accept": f"from={OTHER}"}
     assert there.source.status() | {"listens": 0} == {"listens": 0, "owner": CAMERA, "refused_hosts": [host]}
     there.end()
@@ -298,8 +298,13 @@ def test_ten_thousand_forged_senders_take_no_memory_and_what_waited_is_given() -
     source.close()
 
 
-def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ten_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many datagrams as are usual do not fit the socket of a user without privileges."""
     monkeypatch.setattr(udp, "MAX_PER_TURN", 10)
+
+
+def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(ten_a_turn: None) -> None:
     source = listen(f"format=t64&from={CAMERA}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind((OTHER, 0))
@@ -312,13 +317,11 @@ def test_a_flood_of_others_is_left_in_pieces_so_that_the_owner_does_not_wait(mon
 
 
 def test_a_flood_takes_nothing_over_while_datagrams_of_the_owner_may_wait_behind_it(
-    monkeypatch: pytest.MonkeyPatch,
+    ten_a_turn: None, clock: Clock
 ) -> None:
     """Nobody read for a minute: then what came first says nothing about the owner."""
-    monkeypatch.setattr(udp, "MAX_PER_TURN", 10)
     source = listen("format=t64")
-    now_us = 70_000_000
-    monkeypatch.setattr(udp, "_now_us", lambda: now_us)
+    clock.now_us = 70_000_000
     source._ownership.change(CAMERA, 10_000_000)
     source.lost = True
     with (
