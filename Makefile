@@ -31,7 +31,8 @@ C_FILES := $(C_SOURCES) $(wildcard $(NATIVE:=.h) */*/*/native/*.h runtime/native
 demo: $(VENV)/demo
 	$(BIN)/plif demo --out demo
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile
+# Each of a thousand processes would compile what it imports where the environment forbids to keep it
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile
 
 quick: types # less than a minute: tests that need neither PyTorch nor another process, and a few of each command (tests/conftest.py)
 	$(PYTEST) -n 2 --quick

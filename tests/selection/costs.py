@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.selection.imports import REPOSITORY
 
 COSTS = REPOSITORY / "tests" / "costs.json"
-SLOW_SECONDS = 0.4
+SLOW_SECONDS = 0.3
 
 
 @dataclass

@@ -66,7 +66,9 @@ OTHER = ("0", "1", "2", "3", "other", "5", "6", "7", "8", "9")
 
 @pytest.fixture(scope="module")
 def digits_plif(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(digits_network(classes=OTHER), tmp_path_factory.mktemp("plif") / "m.plif", to="plif", verify=False).path
+    return export(
+        digits_network(classes=OTHER), tmp_path_factory.mktemp("plif") / "m.plif", to="plif", verify=False
+    ).path
 
 
 @pytest.fixture(scope="module")
