@@ -169,15 +169,20 @@ PROGRAMS = tuple(
     f"tests/runtime/engines/event_program/test_{name}_check.py"
     for name in ("program", "call", "program_lines", "program_views", "program_layers")
 )
+ROOM = "tests/runtime/core/test_libplif_limits.py"
 HOSTILE = "tests/runtime/core/test_hostile_models.py"
 GUARDED: dict[str, tuple[str, ...]] = {
-    "runtime/native/engine/check*.c": PROGRAMS,
+    "runtime/native/engine/check*.c": (*PROGRAMS, ROOM),
     "runtime/formats/hdf5/*.py": (
         "tests/runtime/formats/hdf5/test_hdf5.py",
         "tests/plif_export/readers/nir_file/test_hostile_nir.py",
     ),
     "runtime/core/model/readers/*_zip.py": (HOSTILE, "tests/plif_train/core/test_checkpoint.py"),
-    "runtime/core/model/readers/onnx_*.py": (HOSTILE, "tests/runtime/core/test_card.py"),
+    "runtime/core/model/readers/onnx_*.py": (
+        HOSTILE,
+        "tests/runtime/core/test_card.py",
+        "tests/runtime/engines/event/test_engine_event_hostile.py",
+    ),
     "runtime/core/model/digest.py": ("tests/plif_export/core/test_digest.py",),
 }
 

@@ -98,7 +98,7 @@ def test_no_step_of_the_action_and_no_health_check_runs_a_module_of_the_working_
     """It is the repository that is checked, or the folder that the service writes into."""
     folder, programs = tmp_path / "repository", tmp_path / "bin"
     (folder / "plif-reports" / "eval").mkdir(parents=True)
-    for name in ("json", "pip", "urllib"):
+    for name in ("http", "json", "pip", "urllib"):  # http: Python itself may have loaded urllib
         (folder / f"{name}.py").write_text("open('mark', 'w')\nraise SystemExit")
     (folder / "model.onnx.report.json").write_text('{"sha256": "ab"}')
     (folder / "plif-reports" / "eval" / "metrics.json").write_text('{"accuracy": 0.5}')

@@ -456,8 +456,9 @@ def test_an_onnx_file_of_more_bytes_than_any_or_with_a_length_behind_its_end_is_
     doc = field(number(6 << 3 | 2), b"about")
     path.write_bytes(whole + doc)
     assert read_card(path)
-    path.write_bytes(whole + doc[:-1])
-    refused(read_card, path, "is not an ONNX file, or was cut short")
+    for cut in (doc[:-1], number(6 << 3 | 5) + b"abc", number(6 << 3 | 1) + b"seven b"):  # of 4 and of 8 bytes
+        path.write_bytes(whole + cut)
+        refused(read_card, path, "is not an ONNX file, or was cut short")
     os.truncate(path, onnx_wire.MAX_BYTES + 1)  # and no room on the disk
     refused(read_card, path, f"{onnx_wire.MAX_BYTES + 1} bytes; an ONNX file has at most")
 

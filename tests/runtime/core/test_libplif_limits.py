@@ -119,6 +119,9 @@ def test_64_rows_of_a_network_of_the_paper_are_no_more_than_a_session_may_take(p
         v_floats=native.c.addressof(v_floats),
     )
     assert native.find_objection("plif_room_check", native.c.byref(program), 64, 1 << 30) is None
+    for rows in (-1, 0, (1 << 20) + 1):
+        objection = native.find_objection("plif_room_check", native.c.byref(program), rows, 0)
+        assert objection is not None and f"{rows} rows; expected 1 to" in objection
 
 
 def patched(snapshot: bytes, **at: int) -> bytes:

@@ -90,6 +90,10 @@ def one_state(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
     node(card, "conv1_pool")["attrs"].update(kernel=1, stride=1)
 
 
+def data_type(proto: onnx.ModelProto, card: dict[str, Any]) -> None:
+    tensor(proto, "conv1.weight").data_type = onnx.TensorProto.BFLOAT16
+
+
 HOSTILE: list[tuple[str, Change]] = [
     (
         "layer conv1: the file has no tensor conv1.weight",
@@ -105,6 +109,7 @@ HOSTILE: list[tuple[str, Change]] = [
         "layer fc1: fc1.weight is \\[40, 100\\]; expected \\[40, 128\\]",
         replace("fc1.weight", lambda w: w[:, :100].copy()),
     ),
+    ("conv1.weight: has data type 16; expected one of", data_type),
     ("conv1.weight is float64", replace("conv1.weight", lambda w: w.astype(np.float64))),
     (
         "alpha has 3 numbers; expected 1 or 8",

@@ -248,6 +248,8 @@ UNSAFE: list[tuple[str, Change]] = [
     ),
     ("CONV.*make no 1 of 12 along y", field("CONV", kh=15, oh=1)),
     ("CONV.*make no 1 of 12 along x", field("CONV", kw=15, ow=1)),
+    ("CONV.*make no 1 of 12 along y", field("CONV", kh=16, stride_y=3, oh=1)),  # -2 / 3 + 1
+    ("CONV.*make no 1 of 12 along x", field("CONV", kw=16, stride=3, ow=1)),
     ("CONV.*dilation 7 make no 12 of 12 along y", field("CONV", dilation_y=7)),
     ("CONV.*dilation 7 make no 12 of 12 along x", field("CONV", dilation=7)),
     ("CONV.*make no 160 of 12 along y", field("CONV", oh=160)),

@@ -122,7 +122,7 @@ DEEP = b"[" * 100_000
         (ABOUT.replace(b"3]", b"9" * 30 + b"]"), "no model of plif export"),
         (ABOUT.replace(b"3]", b"9" * 5000 + b"]"), "not JSON"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_no_triton_server_is_said_in_one_line(
     about: bytes, message: str, stranger: Callable[..., Stranger]

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from runtime.commands.send.recording import send
-from runtime.core.base.errors import PlifError
+from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.cli.main import run
 from runtime.core.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.core.events.formats.base import Losses
@@ -311,6 +312,16 @@ def test_a_sender_says_once_that_nobody_listens_and_sends_on(each: int, capsys: 
     reading = ReaderThread(source)
     assert run([*command[:2], f"udp://127.0.0.1:{source.port}", *command[3:]]) == 0
     assert capsys.readouterr().err == "" and len(reading.events()) == 2000
+
+
+def test_a_sender_says_that_nobody_listens_while_it_sends(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("t,x,y,p\n" + "".join(f"{t},3,4,1\n" for t in range(300)))
+    finished: list[int] = []
+    with warnings.catch_warnings(), pytest.raises(PlifWarning, match="nobody listens there"):
+        warnings.simplefilter("error")
+        target = f"udp://127.0.0.1:{free_port()}"
+        send(str(tmp_path / "e.csv"), target, speed="max", sensor="34x34", progress=finished.append)
+    assert finished == []
 
 
 def test_a_sender_that_cannot_be_is_refused_in_one_line() -> None:
