@@ -41,7 +41,7 @@ test: $(VENV)/dev # slow cases only where what they test has changed since they 
 	$(PYTEST) --no-loadscope-reorder -n 3 --slow $(if $(ALL),all,changed)
 
 test-all: $(VENV)/dev # everything that this machine can run: full-size networks, every case of every matrix, soaks. Hours; SHARD=1/8: a part
-	$(PYTEST) -n 2 --durations=25 -m "not gpu" $(SHARD:%=--shard %)
+	$(PYTEST) -n 2 --dist worksteal --durations=25 -m "not gpu" $(SHARD:%=--shard %)
 
 costs: $(VENV)/dev # tests/costs.json: what each case costs, and what the slow ones open. An hour, with nothing else running here
 	$(BIN)/python -m tests.selection.measure

@@ -43,7 +43,7 @@ _last_signal = signal.SIGINT.value
 def catch_signals(gracefully: bool) -> None:
     """Make SIGTERM and SIGHUP act like Ctrl-C; the console script calls it before it loads other modules.
 
-    gently  a stream, which ends in order; any other command gives up, and `process_exit_code` then tells the
+    gracefully  a stream, which ends in order; any other command gives up, and `process_exit_code` then tells the
             signals apart
     """
     global _is_stream
