@@ -67,6 +67,7 @@ class CostRecorder:
             own = read_cpu_seconds() - before - self.shared
             self.cases[item.nodeid] = (own, list_shared_fixtures(item))
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over what a worker recorded."""
         done = getattr(node, "workeroutput", {}).get("costs")
