@@ -87,6 +87,8 @@ def find_opened_files(test_file: str, cases: list[str]) -> list[str] | None:
 
 def main() -> None:
     costs = read_costs()
+    if unknown := [name for name in sys.argv[1:] if name not in costs]:
+        sys.exit(f"{unknown[0]}: not in tests/costs.json; run `python -m tests.selection.measure` first")
     for test_file in sys.argv[1:] or [name for name, cost in costs.items() if cost.slow]:
         opened = find_opened_files(test_file, list(costs[test_file].slow))
         if opened is not None:
