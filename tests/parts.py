@@ -33,11 +33,10 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from runtime.core.parts import FILE, read_part  # noqa: E402
+from runtime.core.parts import FILE, PACKAGES, read_part  # noqa: E402
 from tests.house import code_lines  # noqa: E402
 from tests.selection.costs import FileCost, read_costs  # noqa: E402
 
-PACKAGES = ("runtime", "plif_train", "plif_export")
 RECORD = ROOT / "tests" / "parts.json"
 KINDS = (".py", ".c", ".h", ".js", ".css", ".html")
 MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 60
@@ -197,9 +196,9 @@ class House:
         return sorted((self.root / "tests" / part).rglob("test_*.py")) if "/" in part else []
 
 
-def count_seconds(costs: dict[str, FileCost], folder: str) -> tuple[int, float, float]:
+def count_seconds(costs: dict[str, FileCost], folder: str = "") -> tuple[int, float, float]:
     """Return (cases, their processor seconds, those of the slow ones among them) of the tests in a folder of tests/."""
-    found = [cost for name, cost in costs.items() if name.startswith(f"tests/{folder}/")]
+    found = [cost for name, cost in costs.items() if name.startswith(f"tests/{folder}/" if folder else "tests/")]
     slow = sum(sum(cost.slow.values()) for cost in found)
     return sum(cost.quick + len(cost.slow) for cost in found), sum(cost.seconds for cost in found), slow
 
@@ -212,13 +211,11 @@ def make_seconds_table(house: House, costs: dict[str, FileCost]) -> str:
     folders = {"/".join(name.split("/")[1:-1][: 2 if name.split("/")[1] in PACKAGES else 1]) for name in costs}
     long = [part for part in house.parts if count_seconds(costs, part)[1] >= MOST_S]
     lines = ["| tests of | cases | seconds | of slow cases |", "|---|---|---|---|"]
-    for folder in sorted([*filter(None, folders), *long]):
+    for folder in (*sorted([*filter(None, folders), *long]), ""):
         cases, seconds, slow = count_seconds(costs, folder)
-        lines.append(f"| {'of it: ' * (folder in long)}`{folder}` | {cases} | {seconds:.0f} | {slow:.0f} |")
-    total = sum(cost.seconds for cost in costs.values())
-    slow = sum(sum(cost.slow.values()) for cost in costs.values())
-    cases = sum(cost.quick + len(cost.slow) for cost in costs.values())
-    return "\n".join([*lines, f"| all | {cases} | {total:.0f} | {slow:.0f} |"])
+        title = f"{'of it: ' * (folder in long)}`{folder}`" if folder else "all"
+        lines.append(f"| {title} | {cases} | {seconds:.0f} | {slow:.0f} |")
+    return "\n".join(lines)
 
 
 JOURNEY = r'''

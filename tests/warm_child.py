@@ -15,12 +15,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.selection.imports import REPOSITORY
+
 IMPORTS = (
     "numpy",
     "h5py",
@@ -38,8 +38,8 @@ class WarmServer:
     def __init__(self) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-c", "from tests.warm_child import serve; serve()", str(theirs.fileno())]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), cwd=ROOT, env=environment)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+        self.process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), cwd=REPOSITORY, env=environment)
         theirs.close()
 
     def close(self) -> None:

@@ -26,13 +26,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runtime.core.parts import PACKAGES
 from tests.selection.imports import REPOSITORY
 from tests.selection.sources import list_files
 
 FLAGS = ("-std=gnu11", "-O1", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-fPIC", "-w")
 HERE = "tests/reliability/test_"
 STEP = "        buffers.x[...] = x\n"  # of Session.step
-PACKAGES = ("runtime", "plif_train", "plif_export")
 LONGEST_S = 600.0  # a change may also make a test wait for ever
 NOTHING_RAN = 5  # pytest's exit code
 # In the copy, before any change: every slow case counts as passed (tests/selection/select.py).

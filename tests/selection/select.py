@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from runtime.core.base.files import atomic_write
 from tests.selection.costs import FileCost, read_costs
 from tests.selection.imports import REPOSITORY
 from tests.selection.sources import find_area, list_changes, list_near, list_parts, make_key
@@ -90,9 +91,8 @@ def read_passed(path: Path) -> Keys | None:
 
 def write_passed(path: Path, passed: Keys) -> None:
     path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(passed, indent=0, sort_keys=True), "utf-8")
-    part.replace(path)
+    with atomic_write(path) as (part,):
+        part.write_text(json.dumps(passed, indent=0, sort_keys=True), "utf-8")
 
 
 def count_cases(cases: Collection[str]) -> str:
@@ -113,7 +113,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
-        config.pluginmanager.register(Selection(**config.workerinput.get("selection", {"seconds": {}, "left_out": []})))
+        if selection := config.workerinput.get("selection"):
+            config.pluginmanager.register(Selection(**selection))
     elif config.getoption("--slow"):
         costs = read_costs()
         keys, passed = make_keys(costs), read_passed(PASSED)

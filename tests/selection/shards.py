@@ -12,7 +12,6 @@ seconds (--deal), the longest first, each to the shard that has least. A test of
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.selection.imports import REPOSITORY
+from tests.selection.sources import find_commit
 
 RESULTS = REPOSITORY / "tests" / "shards.json"
 PAGE = REPOSITORY / "docs" / "reliability.md"
@@ -82,7 +82,7 @@ class Shard:
         record = read_results()
         record["shards"][f"{self.number}/{self.count}"] = {
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-            "commit": subprocess.getoutput(f"git -C '{REPOSITORY}' rev-parse --short=8 HEAD"),
+            "commit": find_commit(),
             **{outcome: self.outcomes[outcome] for outcome in ("passed", "failed", "skipped")},
             "minutes": round((time.monotonic() - self.began) / 60),
             "seconds": {name: round(seconds) for name, seconds in self.spent.items() if seconds >= UNKNOWN_S},

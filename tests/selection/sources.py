@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from runtime.core.parts import FILE, PACKAGES, read_part
@@ -26,14 +27,32 @@ CORE_FILES = (
 )
 
 
+class NoGit(Exception):
+    """Git is not here, or does not know."""
+
+
+def ask_git(*words: str) -> list[str]:
+    """Return what a git command prints, cut at NUL. Raises NoGit."""
+    try:
+        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NoGit from error
+    return [name for name in done.stdout.split("\0") if name]
+
+
+def find_commit() -> str:
+    """Return the last commit of this clone, in eight digits; empty where git does not tell."""
+    with suppress(NoGit):
+        return ask_git("rev-parse", "--short=8", "HEAD")[0].strip()
+    return ""
+
+
 @functools.cache
 def list_files() -> tuple[str, ...]:
     """Return the paths of all files of the repository, without those that git ignores."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        names = [name for name in done.stdout.split("\0") if name]
-    except (OSError, subprocess.CalledProcessError):  # a copy without git
+        names = ask_git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    except NoGit:  # a copy
         names = [path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.rglob("*")]
     hidden = ("__pycache__", "build", ".venv")
     return tuple(sorted(n for n in names if not set(hidden) & set(n.split("/")) and (REPOSITORY / n).is_file()))
@@ -70,10 +89,11 @@ def list_near(test_file: str) -> frozenset[str]:
     above = (folder / "conftest.py" for folder in path.parents if folder.is_relative_to(REPOSITORY / "tests"))
     files = {path, *list_helpers(path), *beside, *filter(Path.is_file, above)}
     modules = {name.replace(".", "/") for file in files for name in list_imports(file) if name.startswith(PACKAGES)}
-    found = {file.relative_to(REPOSITORY).as_posix() for file in files} | {find_area(f"{name}/x") for name in modules}
+    found = {file.relative_to(REPOSITORY).as_posix() for file in files}
+    imported = {area for name in modules if (area := find_area(f"{name}/{FILE}")) in list_parts()}
     own = test_file.removeprefix("tests/")  # the tests of a part lie under its path
     parts = (list_needed(part) for part in list_parts() if own.startswith(f"{part}/"))
-    return frozenset(found - {f"{name}/x" for name in modules} | {CORE}).union(*parts)
+    return frozenset(found | imported | {CORE}).union(*parts)
 
 
 @functools.cache
@@ -106,17 +126,11 @@ def list_changes() -> frozenset[str]:
 
     Empty where git does not tell.
     """
-
-    def ask(*words: str) -> list[str]:
-        done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-        return [name for name in done.stdout.split("\0") if name]
-
+    base = "HEAD"
+    with suppress(NoGit):
+        base = ask_git("rev-parse", "--verify", "--quiet", "@{upstream}")[0].strip()
     try:
-        try:
-            base = ask("rev-parse", "--verify", "--quiet", "@{upstream}")[0].strip()
-        except subprocess.CalledProcessError:
-            base = "HEAD"
-        names = ask("diff", "--name-only", "-z", base) + ask("ls-files", "-z", "--others", "--exclude-standard")
-    except (OSError, subprocess.CalledProcessError):
+        names = ask_git("diff", "--name-only", "-z", base) + ask_git("ls-files", "-z", "--others", "--exclude-standard")
+    except NoGit:
         return frozenset()
     return frozenset(names) | frozenset(map(find_area, names))

@@ -44,7 +44,7 @@ def catch_signals(gracefully: bool) -> None:
     """Make SIGTERM and SIGHUP act like Ctrl-C; the console script calls it before it loads other modules.
 
     gracefully  a stream, which ends in order; any other command gives up, and `process_exit_code` then tells the
-            signals apart
+                signals apart
     """
     global _is_stream
     _is_stream = gracefully
