@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,8 @@ def call(command: list[str], limit: float = LIMIT, cwd: Path | None = None) -> R
         except subprocess.TimeoutExpired:
             code, late = -signal.SIGKILL, True
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(job.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             job.wait()
         out.seek(0)
         return Ran(code, out.read(), late)
@@ -129,9 +128,9 @@ def naming(kind: Kind, words: list[str], found: list[tuple[str, int, str]]) -> s
         return match[0].strip()
     if not kind.late:
         return ""
-    if kind.form != "loop" and (match := re.search(r"more than (\d+) steps in a row", text)):
-        if min((step for _, step, _ in found), default=0) >= int(match[1]):
-            return match[0]
+    match = re.search(r"more than (\d+) steps in a row", text) if kind.form != "loop" else None
+    if match is not None and min((step for _, step, _ in found), default=0) >= int(match[1]):
+        return match[0]
     if kind.form == "loop" and (match := re.search(r"sequences of other lengths than ([\d, and]+)", text)):
         proved = set(re.findall(r"\d+", match[1]))
         if found and not any(key.rpartition("=")[2] in proved for key, _, _ in found):

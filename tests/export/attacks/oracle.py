@@ -89,7 +89,7 @@ def child(kind: Kind, role: str, run: tuple[str, str, int, int | None], file: Pa
 def main(group: str, name: str, role: str, path: str) -> None:
     assert "plif" not in sys.modules and "plif_export" not in sys.modules
     kind = find(group, name)
-    assert STEPS == LENGTHS[-1]
+    assert LENGTHS[-1] == STEPS
     file = Path(path).with_suffix(".part.npy")
     found = {}
     for run in keys(kind):
