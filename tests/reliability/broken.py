@@ -16,7 +16,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,9 +23,10 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from runtime.core.parts import PACKAGES
+from tests.processes import run_group
 from tests.selection.imports import REPOSITORY
 from tests.selection.sources import list_files
 
@@ -285,18 +285,13 @@ class Copy:
     def find_failure(self, tests: Iterable[str], **variables: str) -> str:
         """Run what `make test` runs of some files of tests; return the first test that fails, empty where none does."""
         command = [sys.executable, "-m", "pytest", "-x", "--slow", "changed", "-p", "no:cacheprovider", *tests]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        environment = self.environment | variables
-        running = subprocess.Popen(command, cwd=self.folder, env=environment, start_new_session=True, **pipes)
-        try:
-            said, _ = running.communicate(timeout=LONGEST_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
+        ended = run_group(command, LONGEST_S, self.folder, self.environment | variables)
+        if ended.late:
             return f"no end within {LONGEST_S:g} s"
-        failed = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", said, re.MULTILINE)
+        failed = re.search(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", ended.text, re.MULTILINE)
         if failed:
             return failed[1]
-        return f"pytest ended with {running.returncode}" if running.returncode not in (0, NOTHING_RAN) else ""
+        return f"pytest ended with {ended.code}" if ended.code not in (0, NOTHING_RAN) else ""
 
 
 def main() -> int:

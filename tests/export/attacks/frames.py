@@ -20,8 +20,7 @@ def frames(recording: str, shape: tuple[int, ...], rows: int) -> np.ndarray:
     pixels = x.shape[2]
     if recording == "sparse":
         x[:] = rng.poisson(0.2, x.shape)
-        x[20:30] = 0  # nothing moves
-        x[30:36] = 0
+        x[20:36] = 0  # nothing moves
         for t in range(30, 36):
             x[t, :, rng.integers(pixels)] = 1  # one event
         x[60:64] = rng.poisson(3.0, x[60:64].shape)

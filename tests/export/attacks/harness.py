@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.export.attacks.kind import FOLDER, ROLES, ROOT, Kind
+from tests.export.attacks.kind import FOLDER, ROLES, Kind
+from tests.processes import Ended, run_group
+from tests.selection.imports import REPOSITORY
 
 LIMIT = 240  # seconds of an export
 NEAR = 1e-3  # of the largest value, where outputs are not whole numbers
@@ -37,33 +36,10 @@ class Verdict:
     seconds: float = 0.0
 
 
-@dataclass
-class Ran:
-    """A process that has ended."""
-
-    code: int
-    text: str
-    late: bool = False
-
-
-def call(command: list[str], limit: float = LIMIT, cwd: Path | None = None) -> Ran:
-    """Run a command in a process group of its own, and kill the group when time is up."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "random", "OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile("w+") as out:
-        job = subprocess.Popen(
-            command, cwd=cwd or ROOT, env=env, stdout=out, stderr=out, text=True, start_new_session=True
-        )
-        late = False
-        try:
-            code = job.wait(limit)
-        except subprocess.TimeoutExpired:
-            code, late = -signal.SIGKILL, True
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(job.pid, signal.SIGKILL)
-            job.wait()
-        out.seek(0)
-        return Ran(code, out.read(), late)
+def call(command: list[str]) -> Ended:
+    """Run a command of the repository, as a user does whose hashes differ each time."""
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "random", "OMP_NUM_THREADS": "1"}
+    return run_group(command, LIMIT, REPOSITORY, env)
 
 
 def python(module: str, *words: str) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent / "kinds"
-ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "tests.export.attacks.kinds"
 ROLES = ("attack", "twin")
 

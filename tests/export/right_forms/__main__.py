@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -17,48 +14,35 @@ import numpy as np
 from tests.export.right_forms.collection import FORMS
 from tests.export.right_forms.form import Form
 from tests.export.right_forms.verdict import Verdict, firing_rate, judge
+from tests.processes import Ended, run_group
+from tests.selection.imports import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[3]
 LIMIT = 240.0  # seconds, for an export and the run of its file
 
 
-def run_child(part: str, name: str, place: Path) -> tuple[int, str]:
-    """Run a process of its own; stop it and its children at the limit, with TimeoutExpired."""
+def run_child(part: str, name: str, place: Path) -> tuple[Ended, str]:
+    """Run a part in a process of its own; return how it ended, and the last line of its errors."""
     command = [sys.executable, "-m", f"tests.export.right_forms.{part}", name, str(place)]
-    child = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        _, errors = child.communicate(timeout=LIMIT)
-    except BaseException:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        raise
-    return child.returncode, (errors.strip().splitlines() or [""])[-1]
+    ended = run_group(command, LIMIT, REPOSITORY, errors_only=True)
+    return ended, (ended.text.strip().splitlines() or [""])[-1]
 
 
 def try_form(form: Form) -> Verdict:
     """Run a form in plain PyTorch and through plif, each in its own process."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        code, last = run_child("reference", form.name, folder / "reference.npz")
-        if code:
+        ended, last = run_child("reference", form.name, folder / "reference.npz")
+        if ended.code:
             raise SystemExit(f"{form.name} does not run in plain PyTorch: {last}")
         reference = dict(np.load(folder / "reference.npz"))
         rate = firing_rate(form, reference)
         if rate is not None and not 0.005 < rate < 0.9:
             raise SystemExit(f"{form.name} proves little: {rate} spikes per neuron and step")
-        try:
-            code, last = run_child("artifact", form.name, folder)
-        except subprocess.TimeoutExpired:
+        ended, last = run_child("artifact", form.name, folder)
+        if ended.late:
             return Verdict(form.name, form.sentence, "timeout", f"after {LIMIT:.0f} s", LIMIT, rate)
-        if code:
-            line = f"exit status {code}: {last}"
+        if ended.code:
+            line = f"exit status {ended.code}: {last}"
             return Verdict(form.name, form.sentence, "crash", line, rate=rate)
         outcome = json.loads((folder / "outcome.json").read_text())
         return judge(form, reference, dict(np.load(folder / "artifact.npz")), outcome)
