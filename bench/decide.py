@@ -133,7 +133,9 @@ def main() -> None:
 def show(rows: list[dict[str, Any]], positive: list[Seen], note: Mapping[str, Any]) -> None:
     spans, steps = sum(len(one.truth) for one in positive), sum(len(one.steps.frames) for one in positive)
     print(f"{' '.join(note['sources'])}, {note['framing']}, reset {note['reset']}, {spans} spans, {steps} steps")
-    print(f"{'rule':50}   p50   p90  never     right   changes  idle answers  false labels a minute (share of time)")
+    print(
+        f"{'rule':50}   p50   p90  end p50 p90  never     right   changes  idle answers  false labels a minute (share of time)"
+    )
     for row in rows:
         false = "  ".join(
             "-"
@@ -143,7 +145,10 @@ def show(rows: list[dict[str, Any]], positive: list[Seen], note: Mapping[str, An
         )
         right, changes = f"{row['right']}/{row['gestures']}", f"{row['changes_median']:.0f}/{row['changes_mean']:.1f}"
         times = f"{_ms(row['onset_p50_ms']):>6}{_ms(row['onset_p90_ms']):>6}"
-        print(f"{row['rule']:50}{times}{row['never']:>7}{right:>10}{changes:>10}{row['idle_answers']:>14.3f}  {false}")
+        ends = f"{_ms(row['end_p50_ms']):>7}{_ms(row['end_p90_ms']):>6}"
+        print(
+            f"{row['rule']:50}{times}{ends}{row['never']:>7}{right:>10}{changes:>10}{row['idle_answers']:>14.3f}  {false}"
+        )
     print("soft:")
     for row in rows:
         soft = row["soft"]
@@ -200,12 +205,15 @@ def measure_level(
                 heard.append(score_gesture(mine, one.steps.frames, (on_us, off_us), since_us, number))
     onsets = [one.onset_ms for one in heard if one.onset_ms is not None]
     changes = [one.changes for one in heard if one.onset_ms is not None]
+    ends = [one.end_ms for one in heard if one.end_ms is not None]
     right = sum(one.right for one in heard)
     return {
         "gestures": len(heard),
         "onset_p50_ms": _percentile(onsets, 50),
         "onset_p90_ms": _percentile(onsets, 90),
         "onset_p95_ms": _percentile(onsets, 95),
+        "end_p50_ms": _percentile(ends, 50),
+        "end_p90_ms": _percentile(ends, 90),
         "never": len(heard) - len(onsets),
         "right": right,
         "accuracy": round(right / len(heard), 4) if heard else 0.0,

@@ -11,12 +11,13 @@ command line.
     gestures     by 17 performers, 170 windows of 0.8 s: as the set has them (laws 1), as people do them (laws 2), and the
                  same people close by (cut), near, far (4 to 7 m), faint; of laws 2, and of recordings (--clips), the events cut
                  away, 1.5 and 2 times as near, 0.7 times as large, at both sides, at half pace, backwards. Right: the label was
-                 shown longer than any other. With their times shuffled, or one moment again and again, they show no motion:
-                 right is "other", or no label. "After people": from the membranes that somebody who means nothing leaves,
-                 whose last second the rule has seen
-    sessions     gestures out of standing still: from recognisable to the right label, changes after it, answers while idle
-    false        runs of one label, 50 ms at least, a minute, on people who mean nothing: --motions (held-out actors), moves,
-                 everyday people, things, and recordings by --people
+                 shown longer than any other, and for half of the time after it came. With their times shuffled, or one moment
+                 again and again, they show no motion: right is "other", or no label. "After people": from the membranes that
+                 somebody who means nothing leaves, whose last second the rule has seen
+    sessions     gestures out of standing still: from recognisable to the right label, changes after it, from the end of the
+                 gesture until the label is gone, answers while idle
+    false        runs of one label, 50 ms at least, a minute, and the share of time with one, on people who mean nothing:
+                 --motions (held-out actors), moves, everyday people, things, and recordings by --people
     "at WxH"     the same people and places before a camera of that size, drawn at that size and seen as `plif stream` shows them
                  by default, in rows of their own (--sensors): the first --larger performers, and of people, moves and sessions
                  the same share, since a picture of 640x480 takes ten times as long. Changes, clips, recordings, everyday people,
@@ -61,7 +62,15 @@ from runtime.datasets.gesture_sim.simulate_gesture import Staging, record_perfor
 from runtime.datasets.performers.figure import SENSOR
 from runtime.datasets.performers.schedule import OTHER
 from runtime.native.rules import find_other_class
-from runtime.observers.calibrate.labels import FeedOutputs, Labels, decide_labels, longest_label, run_feed
+from runtime.observers.calibrate.labels import (
+    FeedOutputs,
+    Labels,
+    decide_labels,
+    longest_label,
+    measure_steps,
+    run_feed,
+    score_gesture,
+)
 from runtime.observers.calibrate.rules import GRID, IDLE, RESET, Gesture, iterate_frames
 
 SEED = 3636
@@ -126,13 +135,13 @@ class Case(NamedTuple):
 class Judged:
     """One network, and what it gave for all that was shown."""
 
-    def __init__(self, artifact: str, rule: str | None) -> None:
+    def __init__(self, artifact: str, rule: str | None, follow: bool = False) -> None:
         self.model = runtime.load(artifact, threads=1)
         framing = resolve_framing(self.model.card)
         if framing is None or framing.kind == "count" or sorted(self.model.classes) != sorted(CLASSES):
             raise SystemExit(f"{artifact}: expected a network of {', '.join(CLASSES)} with frames that follow a clock")
-        self.framing = replace(framing, T=None)
-        decide = self.model.card.get("decide")
+        self.framing = replace(framing, T=None, follow="on" if follow else "off")
+        decide = (follow and self.model.card.get("follow")) or self.model.card.get("decide")
         self.rule = rule or (str(decide["rule"]) if isinstance(decide, dict) else LIVE_RULES[0])
         self.other, self.by_other_arm = find_other_class(self.model.classes), swap_classes(self.model.classes, SIDES)
         self.cases: list[tuple[str, FeedOutputs, int | None]] = []
@@ -164,10 +173,14 @@ class Judged:
         """Of each group, whether each answer was right."""
         found: dict[str, list[bool]] = {}
         for group, steps, right in self.cases:
-            shown = answer_of(decide_labels(self.model, rule, RESET, steps)[soft], steps)
-            found.setdefault(group, []).append(shown in (None, self.other) if right is None else shown == right)
-            if group.partition(" at ")[0] == NEAR and right is not None:
-                found.setdefault(f"{group}, by either arm", []).append(shown in (right, self.by_other_arm[right]))
+            said = decide_labels(self.model, rule, RESET, steps)[soft]
+            if right is None:
+                found.setdefault(group, []).append(answer_of(said, steps) in (None, self.other))
+                continue
+            found.setdefault(group, []).append(is_right(said, steps, right))
+            if group.partition(" at ")[0] == NEAR:
+                either = any(is_right(said, steps, arm) for arm in (right, self.by_other_arm[right]))
+                found.setdefault(f"{group}, by either arm", []).append(either)
         return found
 
     def after_people(self, rule: str) -> dict[str, list[bool]]:
@@ -205,7 +218,7 @@ class Judged:
         said = [decide_labels(self.model, self.rule, RESET, one.steps) for one in seen]
         levels = {level: measure_level(self.model, level, seen, said, [], []) for level in Labels._fields}
         keep = ("gestures", "right", "never", "changes_median", "changes_mean", "idle_answers")
-        times = ("onset_p50_ms", "onset_p90_ms")
+        times = ("onset_p50_ms", "onset_p90_ms", "end_p50_ms", "end_p90_ms")
         return {name: levels["firm"][name] for name in keep} | {
             f"{level}_{name}": levels[level][name] for level in Labels._fields for name in times
         }
@@ -227,8 +240,13 @@ def at_size(size: Size) -> str:
 
 def answer_of(said: np.ndarray, steps: FeedOutputs) -> int | None:
     """Return the class that was shown longest, None if none was shown. said int64 [steps]."""
-    starts_us = [frame.t_start_us for frame in steps.frames[:1]]
-    return longest_label(said.tolist(), np.diff([*starts_us, *(frame.t_end_us for frame in steps.frames)]).tolist())
+    return longest_label(said.tolist(), measure_steps(steps.frames).tolist())
+
+
+def is_right(said: np.ndarray, steps: FeedOutputs, right: int) -> bool:
+    """Return whether a class was shown longest, and for half of the time after it came. said int64 [steps]."""
+    span = (steps.frames[0].t_start_us, steps.frames[-1].t_end_us) if steps.frames else (0, 0)
+    return score_gesture(said, steps.frames, span, span[0], right).right
 
 
 def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Change]) -> Iterator[Case]:
@@ -304,10 +322,12 @@ def main() -> None:
     parser.add_argument("--sensors", nargs="+", default=SENSORS, help="WIDTHxHEIGHT of the cameras")
     parser.add_argument("--larger", type=int, default=3, help="performers before a camera that is not 128x128")
     parser.add_argument("--rule", help="instead of the cards'")
+    parser.add_argument("--follow", action="store_true", help="each network with a view that follows, too")
     parser.add_argument("--plot", type=Path, help="a PNG of gestures missed against false labels an hour")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     networks = {artifact: Judged(artifact, options.rule) for artifact in options.artifacts}
+    networks |= {f"{one}, follow": Judged(one, options.rule, True) for one in options.artifacts if options.follow}
     judged = list(networks.values())
     sizes = [parse_size(f"--sensors {text}", text) for text in options.sensors]
     larger = min(options.larger, options.performers)
@@ -356,7 +376,7 @@ def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, perf
 def show(found: dict[str, Any]) -> None:
     """Print the table of docs/gesture-results.md: a column for each network."""
     names, first = list(found), next(iter(found.values()))
-    print("| | " + " | ".join(f"{Path(name).stem}, `{found[name]['rule']}`" for name in names) + " |")
+    print("| | " + " | ".join(f"{name.replace('.onnx', '')}, `{found[name]['rule']}`" for name in names) + " |")
     print("|---" * (len(names) + 1) + "|")
 
     def row(title: str, cells: Sequence[str]) -> None:
@@ -371,14 +391,19 @@ def show(found: dict[str, Any]) -> None:
         for level in Labels._fields:
             cells = [f"{_ms(one[f'{level}_onset_p50_ms'])} and {_ms(one[f'{level}_onset_p90_ms'])}" for one in mine]
             row(f"{title}: {level} label after onset, p50 and p90, ms", cells)
+        cells = [f"{_ms(one['firm_end_p50_ms'])} and {_ms(one['firm_end_p90_ms'])}" for one in mine]
+        row(f"{title}: firm label after the end of the gesture, p50 and p90, ms", cells)
         changes = [f"{one['changes_median']:.0f}, {one['changes_mean']:.1f}" for one in mine]
         row(f"{title}: changes after the right label, median and mean", changes)
         row(f"{title}: idle steps with an answer, %", [f"{100 * one['idle_answers']:.1f}" for one in mine])
     for group in first["false_labels"]:
         for level in Labels._fields:
             mine = [found[name]["false_labels"][group][level] for name in names]
-            cells = ["{:.2g} ({:.2g} - {:.2g})".format(one["per_min"], *one["per_min_95"]) for one in mine]
-            row(f"{group}, {mine[0]['seconds'] / 60:.1f} min: false {level} labels a minute", cells)
+            cells = [
+                "{:.2g} ({:.2g} - {:.2g}), {:.1f} %".format(one["per_min"], *one["per_min_95"], 100 * one["labelled"])
+                for one in mine
+            ]
+            row(f"{group}, {mine[0]['seconds'] / 60:.1f} min: false {level} labels a minute, share of time", cells)
 
 
 def plot(found: dict[str, Any], path: Path) -> None:

@@ -5,7 +5,11 @@
 
 Both run in turns in one process, the fastest of each counts: `beside_ms` is what a step of the stream takes more, from reading
 and framing to the decision; nothing is printed. `framing_ms` is a part of it: the frames alone, without a network. `looking_ms`
-is what a step takes more of a frame that a program hands in: it is looked whether all numbers are finite.
+is what a step takes more of a frame that a program hands in: it is looked whether all numbers are finite. With --follow,
+`followed_ms` is a step of the stream with a view that follows (docs/follow.md), which steps two rows.
+
+    python bench/stream_step.py gesture.onnx --sim 'sim:dvs128-gesture?seed=3&seconds=20' --follow \
+           --framing duration:40ms,every=20ms,value=binary,resize=nearest,shape=square
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("artifact")
     parser.add_argument("--recording")
+    parser.add_argument("--sim", help="a simulated source, in place of digits")
+    parser.add_argument("--follow", action="store_true")
     parser.add_argument("--framing", default="duration:10ms")
     parser.add_argument("--decide", default="leak:120ms,margin=0.2,idle=auto")
     parser.add_argument("--engine", default="event")
@@ -42,8 +48,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         recording, sensor = options.recording, None
         if recording is None:
-            source = open_source(f"sim:digits?seed=1&seconds={options.seconds:g}")
-            recording, sensor = str(Path(folder) / "digits.npz"), source.sensor
+            source = open_source(options.sim or f"sim:digits?seed=1&seconds={options.seconds:g}")
+            recording, sensor = str(Path(folder) / "drawn.npz"), source.sensor
             events = np.concatenate(list(source.packets()))
             np.savez(recording, **{name: events[name] for name in "txyp"})
         row = measure(model, recording, sensor, options)
@@ -65,16 +71,18 @@ def measure(
     def looked_at() -> None:
         stepped(counted=False)
 
-    def streamed() -> None:
-        for _ in model.stream(
-            recording, framing=options.framing, decide=options.decide, reset="silence:1000", sensor=sensor
-        ):
+    def streamed(more: str = "") -> None:
+        framing = options.framing + more
+        for _ in model.stream(recording, framing=framing, decide=options.decide, reset="silence:1000", sensor=sensor):
             pass
+
+    def followed() -> None:
+        streamed(",follow=on")
 
     frames = framed()
     best: dict[Callable[[], object], float] = {}
     for _ in range(options.repeats):
-        for work in (streamed, stepped, looked_at, framed):
+        for work in (streamed, stepped, looked_at, framed, *[followed][: options.follow]):
             began_s = time.perf_counter()
             work()
             took_ms = 1e3 * (time.perf_counter() - began_s) / len(frames)
@@ -86,7 +94,7 @@ def measure(
         "beside_ms": round(best[streamed] - best[stepped], 5),
         "framing_ms": round(best[framed], 5),
         "looking_ms": round(best[looked_at] - best[stepped], 5),
-    }
+    } | ({"followed_ms": round(best[followed], 5)} if options.follow else {})
 
 
 def show(row: dict[str, float]) -> str:

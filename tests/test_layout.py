@@ -31,7 +31,7 @@ ROOMS = {
     "plif_export": ("core/readers", "core/passes", "core/writers", "core/targets"),
 }  # fmt: skip
 # What is built on the folders of plif_export: they, and proof beside them, do not know it.
-ON_TOP = ("core/prove", "core/arguments", "core/pipeline", "commands", "core/cli")
+ON_TOP = ("core/prove", "core/pipeline", "commands", "core/cli")
 
 
 class Import(NamedTuple):

@@ -1,13 +1,8 @@
-"""The checks of an export's arguments, its output path, and the command line that repeats it.
-
-The refusal of an engine that does not fit a machine quotes that command line.
-"""
+"""The checks of an export's arguments, and its output path."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -56,30 +51,6 @@ def check_arguments(
     if example_input is not None and source.has_card and tuple(example_input.shape[1:]) != tuple(facts.shape):
         shape, expected = list(example_input.shape), ", ".join(map(str, facts.shape))
         raise PlifError(f"example_input is {shape}; expected one step [B, {expected}]")
-
-
-def command_line(model: object, output: str | Path | None, options: ExportOptions, usual_math: str) -> str:
-    """Return the `plif export ...` command that repeats an export, without folders and default values.
-
-    usual_math  the target's default, which is not written
-    A live module has no file: MODEL stands for a file that holds it.
-    """
-    words = ["plif", "export", Path(model).name if isinstance(model, str | Path) else "MODEL"]
-    if output is not None:
-        words += ["-o", Path(output).name]
-    math = None if options.math == usual_math else options.math
-    shown = replace(options, math=math, metadata={}, flash=None, ram=None, seed=0, verify=True)  # a budget is in --set
-    for flag, value in shown.changed_flags().items():
-        words += [flag, _format_option(value)]
-    return shlex.join(words)
-
-
-def _format_option(value: object) -> str:
-    if isinstance(value, Mapping):
-        return ",".join(f"{name}={'none' if v is None else v}" for name, v in value.items())
-    if isinstance(value, tuple):
-        return ",".join(str(v) for v in value)
-    return str(value)
 
 
 def output_path(

@@ -12,16 +12,16 @@ import torch
 from plif_export.core.readers.facts import ModelFacts
 from plif_train.core.network.network import Network
 from runtime.core.base.errors import PlifError
-from runtime.core.base.files import hash_artifact
 from runtime.core.base.version import __version__
-from runtime.core.measure.metrics import wilson_interval
-from runtime.core.model.artifacts import detect_kind
-from runtime.core.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode_card, read_card
+from runtime.core.model.card import ARTIFACT_FORMAT, ARTIFACT_FORMAT_VERSION, CARD_KEY, Card, encode_card
 from runtime.core.model.digest import write_digest
 from runtime.core.model.graph import Graph, make_output_record, make_state_record
 from runtime.core.model.neurons import get_equation
 from runtime.core.model.readers.onnx_contents import INITIAL, hash_contents
 from runtime.core.parts import load_from_parts
+from runtime.native import flushes_caller
+
+KEEP = "call torch.set_flush_denormal(False)"
 
 
 def find_flush_effect(graph: Graph) -> str | None:
@@ -36,22 +36,28 @@ def find_flush_effect(graph: Graph) -> str | None:
     return sentence
 
 
+def describe_flushing(graph: Graph, card: Card, name: str) -> list[str]:
+    """Return a note if subnormal numbers change spikes of a graph, as its card says; `name` is of the artifact.
+
+    Raises PlifError if the caller's process flushes them: its module then does not do what the artifact will do.
+    """
+    if "flush_denormals" not in card:
+        return []
+    effect = find_flush_effect(graph)
+    if flushes_caller():
+        raise PlifError(f"{name}: subnormal numbers are 0 in this process and decide: {effect}; {KEEP}")
+    return [f"subnormal numbers are kept, and long silence may be slow: {effect}"]
+
+
 def can_check_flushing() -> bool:
     """Return whether an installed plug-in part can tell what flushing subnormal numbers to zero changes."""
     return load_from_parts("checks", "flushing") is not None
 
 
 def make_card(
-    facts: ModelFacts | Network,
-    graph: Graph,
-    *,
-    form: str,
-    T: int,
-    precision: str,
-    math: str,
-    batch: int | None,
+    facts: ModelFacts | Network, graph: Graph, *, form: str, T: int, precision: str, math: str, batch: int | None,
     source_sha256: str | None,
-) -> Card:
+) -> Card:  # fmt: skip
     """Build the metadata card of an artifact exported from `graph` (after all graph passes).
 
     It has no parity result yet: "parity" is "not run".
@@ -89,7 +95,7 @@ def make_card(
         **({"view": facts.view} if facts.view else {}),
         **({"sensor": list(facts.sensor)} if facts.sensor else {}),
         **({"trained_on": facts.trained_on} if facts.trained_on else {}),
-        **({"decide": facts.decide} if facts.decide else {}),
+        **facts.rules,
         **({"flush_denormals": False} if find_flush_effect(graph) else {}),
         "graph": graph.to_record(),
         "source_sha256": source_sha256,
@@ -124,47 +130,9 @@ def set_card(proto: onnx.ModelProto, card: Card) -> None:
 
 
 def collect_provenance(model: object, metadata: Mapping[str, str]) -> dict[str, object] | None:
-    """Return the provenance of a network for its card: its training record and the `--metadata KEY=VALUE` texts.
-
-        data, samples, accuracy, interval    the test set of the training, and the 95 % interval of the accuracy
-        simulated                            the simulated share of the data
-        command                              the training command
-        author, licence, date, ...           any other key that the user gives; the date too, so that an export is the
-                                             same every day
-        log                                  the SHA-256 of the file that `--metadata log=FILE` names
-
-    The provenance changes no answer, and the digest omits it (runtime/core/model/digest.py): to trust it, compare a
-    signature. model: a file or a live module. None if nothing is known.
-
-    Raises PlifError if the training log cannot be read.
-    """
-    record = _read_training_record(model)
-    for key, value in metadata.items():
-        if key == "log":
-            path = Path(value)
-            if path.is_dir():
-                raise PlifError(f"--metadata log={value}: is a folder; expected the file with the training's log")
-            record["log_sha256"] = hash_artifact(path)[1]
-        else:
-            record[key] = value
-    return record or None
-
-
-def _read_training_record(model: object) -> dict[str, object]:
-    """Return data set, accuracy and command from the training record of a model.pt, for an artifact's card."""
-    if not isinstance(model, str | Path) or detect_kind(Path(model)).name != "model":
-        return {}
-    try:
-        training = read_card(model).get("training")
-    except (
-        PlifError
-    ):  # weights of another library: no card, and the reader of the export says what is wrong with others
-        return {}
-    if not isinstance(training, dict):
-        return {}
-    accuracy, samples = training.get("test_accuracy"), training.get("test_samples")
-    record = {"data": training.get("dataset"), "samples": samples, "accuracy": accuracy}
-    if isinstance(accuracy, float) and isinstance(samples, int) and samples > 0:
-        record["interval"] = [round(end, 4) for end in wilson_interval(round(accuracy * samples), samples)]
-    record |= {key: training.get(key) for key in ("simulated", "command")}
-    return {key: value for key, value in record.items() if value is not None}
+    """Return the provenance of a network for its card, as the part that knows it collects it; None without one."""
+    collect = load_from_parts("observers", "provenance")
+    if collect is None and metadata:
+        raise PlifError("--metadata: no installed part writes it into the card; leave it out")
+    record: dict[str, object] | None = None if collect is None else collect(model, metadata)
+    return record

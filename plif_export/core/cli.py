@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from plif_export.core.options import Destination, ExportOptions, ProofSamples, VerifyOptions
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.base.options import Argument, OptionRecord, option
+from runtime.core.base.progress import show_stages
 from runtime.core.base.text import say
 from runtime.core.cli.output import GateOptions, Output, print_json
 from runtime.core.model.artifacts import detect_kind
@@ -33,9 +35,14 @@ def export(
     """Export a model: write an artifact next to it, prove it against PyTorch, and print the next commands."""
     from plif_export.core.pipeline import ParityError
     from plif_export.core.pipeline import export as run
+    from plif_export.core.readers import leave_code_to_child
 
+    leave_code_to_child(model)
     try:
-        with redirect_stdout(sys.stderr):  # the output of the model's own code must not mix with the result
+        with (
+            redirect_stdout(sys.stderr),
+            show_stages(),
+        ):  # the output of the model's own code must not mix with the result
             exported = run(model, to.path, **vars(options))
     except ParityError as failure:
         if output.as_json:
@@ -93,15 +100,17 @@ def verify(
     output: Output,
 ) -> None:
     """Verify an artifact against the PyTorch model, spike by spike; exit code 1 when they differ."""
+    from plif_export.core.readers import leave_code_to_child
     from plif_export.core.verification import load_samples
     from plif_export.core.verification import verify as run
 
+    leave_code_to_child(proof_options.against)
     data = recordings.data
     with gate_options.collect_gates("verify", artifact) as gates:
         if data and options.steps:
             raise PlifError("--steps is for synthetic input; --data brings recordings of its own length")
-        inputs = load_samples(artifact, data, recordings.limit) if data else None
-        with redirect_stdout(sys.stderr):
+        inputs = partial(load_samples, data=data, limit=recordings.limit) if data else None
+        with redirect_stdout(sys.stderr), show_stages():
             report = run(artifact, proof_options.against, inputs, **vars(options))
         gates += report.gates()
     if output.as_json:
@@ -126,8 +135,8 @@ def verify(
             say(line)
         if inputs is None:
             low, high = report.inputs or (0, 0)
-            module_note = f"; the module itself: {report.module}" if report.module else ""
-            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again{module_note}")
+            say(f"synthetic input from {low:g} to {high:g}, --seed {report.seed} gives it again")
         say(report.digest_sentence())
+        say(f"SHA-256 {report.sha256}")
     if not report.passed:
         raise CheckFailed(f"{artifact}: {report.sentence()}")

@@ -194,7 +194,7 @@ class VerifyOptions(CallerFacts, ProofRequirements):
 
     seed: int | None = option("Of the synthetic input; drawn, and said, when not given.", default=None, least=0)
     steps: int | None = option("Time-steps of synthetic input.", default=None, least=1)
-    engine: str | None = option("Prove this engine as well, e.g. event.", default=None)
+    engine: str | None = option("Prove this engine as well, e.g. event; all: every one that is here.", default=None)
     structure: str = option(
         "compared: with what the exporter writes of the model; ignored: numbers alone judge, and it is not proved.",
         default="compared",

@@ -13,17 +13,18 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export.core.arguments import HasShape, check_arguments, command_line, output_path, report_path
-from plif_export.core.cards import collect_provenance, find_flush_effect, make_card, set_card
+from plif_export.core.arguments import HasShape, check_arguments, output_path, report_path
+from plif_export.core.cards import collect_provenance, describe_flushing, make_card, set_card
 from plif_export.core.options import ExportOptions
 from plif_export.core.passes import run_passes
 from plif_export.core.proof.report import Report
-from plif_export.core.prove import prove
+from plif_export.core.prove import open_engines, prove
 from plif_export.core.readers import read_model, resolve_network
 from plif_export.core.readers.facts import UNNAMED, ModelFacts
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob, Footprint, Target, add_shipped_errors, onnx_sha256
 from plif_export.core.writers import FORMS
+from runtime.core.api import Model
 from runtime.core.base.errors import CheckFailed
 from runtime.core.base.files import atomic_write, hash_artifact
 from runtime.core.base.options import with_fields
@@ -97,15 +98,13 @@ def export(
     math = chosen.math or target.math
     check_arguments(chosen, math, source, target, example_input)
     T = chosen.T or source.facts.T
-    command = command_line(model, path, chosen, target.math)
-    path = output_path(model, path, chosen, T, math, target)
+    request, path = (model, path, chosen), output_path(model, path, chosen, T, math, target)
     graph, card = plan_export(source.graph, source.facts, chosen, target, path.name, source.sha256)
     if (training_record := collect_provenance(network, chosen.metadata)) is not None:
         card["provenance"] = training_record
     target.check(graph, card, chosen.options)
     notes = [*([] if source.facts.classes_named else [UNNAMED]), *source.notes]
-    if "flush_denormals" in card:
-        notes.append(f"subnormal numbers are kept, and long silence may be slow: {find_flush_effect(graph)}")
+    notes += describe_flushing(graph, card, path.name)
     proto = FORMS[chosen.form](graph, T, chosen.batch, target.dialect)
     run_proof = partial(
         prove, proto, card, source, seed=chosen.seed, label=path.name,
@@ -113,12 +112,13 @@ def export(
     )  # fmt: skip
     report = proved_sha256 = None
     if chosen.verify:
-        report = run_proof()
+        engines, not_run = open_engines(proto, card) if target.is_onnx else ([], [])
+        report = run_proof(engines=engines)
         _require_passed(report, path)
         card["parity"] = report.summary()
         proved_sha256 = onnx_sha256(proto)  # a target compares its input with this
     set_card(proto, card)
-    job = ExportJob(graph, proto, card, chosen.options, notes, command, proved_sha256, name=path.name)
+    job = ExportJob(graph, proto, card, chosen.options, notes, request, proved_sha256, name=path.name)
     hearers = find_observers("artifact")
     extra_paths = [path.with_name(path.name + part.suffix) for part in hearers]
     extra_paths += [path.with_suffix(suffix) for suffix in target.extra_suffixes]
@@ -132,8 +132,12 @@ def export(
         elif report is not None:
             # The ONNX form passed; now the target's artifact must pass, in the engine that will run it.
             opened = target.open(artifact, card, sha256, job)
-            if opened is not None:
-                run_proof(opened=opened, report=report)
+            name = opened.engine.name if isinstance(opened, Model) else None
+            others, not_run = ([], not_run) if name is None else open_engines(artifact, card, proved=name)
+            for session in (opened, *others):  # others: every engine among which `auto` chooses
+                if session is not None:
+                    run_proof(opened=session, report=report)
+            report.set_not_run(not_run)
             add_shipped_errors(target, artifact, card, report, opened)
             _require_passed(report, path)
         if report is not None:
@@ -144,7 +148,7 @@ def export(
                 if (text := part.load("hear")(proved_artifact)) is not None:
                     text_file.write_text(text)
                 _require_passed(report, path)
-        if report is not None:
+            report.sha256 = sha256
             report.digest = {"sha256": read_digest(card), "changed": []}
         exported = Exported(
             path, sha256, size, time.perf_counter() - start_time, report, job.notes, job.not_run, job.size
@@ -170,8 +174,7 @@ def plan_export(
         facts, graph, T=chosen.T or facts.T, form=chosen.form, precision=chosen.precision, math=math, batch=chosen.batch,
         source_sha256=sha256,
     )  # fmt: skip
-    decide = {name: text for name, text in chosen.options.items() if name not in target.nondeterministic_options}
-    if decide:
+    if decide := {name: text for name, text in chosen.options.items() if name not in target.nondeterministic_options}:
         card["options"] = decide
     return graph, card
 

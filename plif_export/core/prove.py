@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -23,10 +24,11 @@ from plif_export.core.readers.facts import ModelFacts, TrainedModel
 from plif_train.core.network.network import Network
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
+from runtime.core.engines.available import ONNX_RUNTIME
 from runtime.core.events import stimulus
 from runtime.core.model.card import Card
 from runtime.core.model.graph import Graph
-from runtime.core.parts import Part
+from runtime.core.parts import Part, load_from_parts
 
 PARITY_STEPS = 20
 PARITY_STREAMS = 2
@@ -58,24 +60,17 @@ class Proof:
 
 
 def prove(
-    proto: onnx.ModelProto | None,
-    card: Card,
-    model: TrainedModel | Network,
-    inputs: np.ndarray | None = None,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    label: str = "artifact",
-    opened: Model | Subject | None = None,
-    report: Report | None = None,
-    require_tested: bool = False,
+    proto: onnx.ModelProto | None, card: Card, model: TrainedModel | Network, inputs: np.ndarray | None = None, *,
+    steps: int | None = None, seed: int = 0, label: str = "artifact", opened: Model | Subject | None = None,
+    engines: Sequence[Model] = (), report: Report | None = None, require_tested: bool = False,
     heard_by: Sequence[Hearer] = (),
-) -> Report:
+) -> Report:  # fmt: skip
     """Prove that an artifact equals its model: run both on given inputs, or on a default stimulus.
 
     inputs  [T, B, C, H, W] float32: B streams, from reset; without them membranes start anywhere below the threshold
     proto   the ONNX file to cut into layers; None for an artifact that is no ONNX file: then `opened` alone is judged
     opened  the artifact opened with an engine, which then must pass as well
+    engines the artifact opened with further engines, which are compared in the same calls and must pass as well
     report  the report of the file, if that was proved before: only the engine is compared, and added to the report
     require_tested  whether a layer that never fires is a failure
     heard_by  parts with further checks of an artifact that passed, each with its options (HEARS = ("proof",) in their
@@ -99,17 +94,18 @@ def prove(
         refuse_another_model(card, reference, list(inputs.shape[2:]), label)
         file = SlicedFile(proto, card, reference.layers, label)
     if report is None:
-        subject: Subject
-        if file is not None:
-            subject = file
-        elif engine is not None:
-            subject = engine
-        else:
+        subject = file or engine
+        if subject is None:
             raise PlifError(f"{label}: nothing on this machine runs it, so nothing can be proved")
+        others = [EngineSession(model, label) for model in engines]
+        for session in others:
+            if file is not None and session.engine == ONNX_RUNTIME:  # it then runs the rows of the file, too
+                file.runtime = session
         in_fp32 = source.reference if rounded and subject.shows_spikes else None
         report = gate.run_gate(
-            subject, reference, inputs, start, graph=checked_graph, expected=expected, model_in_fp32=in_fp32, seed=seed
-        )
+            subject, reference, inputs, start, graph=checked_graph, expected=expected, model_in_fp32=in_fp32, seed=seed,
+            engines=others,
+        )  # fmt: skip
         if source.if_silent and report.failed_at is not None and len(report.untested) == len(report.layers):
             report.failed_at["what"] += f" ({source.if_silent})"
         unstated = (name for name in source.facts.unstated if name != "T")
@@ -131,6 +127,14 @@ def prove(
             if report.passed:
                 part.load("hear")(proof, **part_options)
     return report
+
+
+def open_engines(
+    artifact: Path | onnx.ModelProto, card: Card, which: str = "auto", proved: str | None = None
+) -> tuple[list[Model], list[str]]:
+    """Open an artifact with the engines that a proof must run, and list those that it does not, by a part; see there."""
+    part_function = load_from_parts("observers", "engines of a proof")
+    return ([], []) if part_function is None else part_function(artifact, card, which, proved)
 
 
 def expected_export(source: TrainedModel, card: Card) -> tuple[Graph, Card]:

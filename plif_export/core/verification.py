@@ -7,11 +7,11 @@ digest     whether the file is as it was exported
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from math import prod
 from pathlib import Path
 from secrets import randbelow
 from typing import Any
@@ -20,28 +20,32 @@ import numpy as np
 import onnx
 from torch.nn import Module
 
-from plif_export.core.cards import can_check_flushing, collect_provenance, set_card
+from plif_export.core.arguments import report_path
+from plif_export.core.cards import can_check_flushing, set_card
 from plif_export.core.options import VerifyOptions
 from plif_export.core.proof.report import Report
 from plif_export.core.proof.structure import (
     LATER_FIELDS,
+    UNVERIFIED_FIELDS,
     Difference,
     compare_cards,
-    find_differences,
     find_layer,
+    find_links,
     select_unverified,
 )
 from plif_export.core.proof.subjects.subject import Subject
-from plif_export.core.prove import expected_export, prove
+from plif_export.core.prove import expected_export, open_engines, prove
 from plif_export.core.readers import read_model, resolve_network
 from plif_export.core.readers.facts import TrainedModel
 from plif_export.core.targets import find_target
 from plif_export.core.targets.target import ExportJob, Target, add_shipped_errors, load_onnx, onnx_sha256
 from plif_export.core.writers import FORMS
-from runtime.core.api import Model, load, open_unverified
+from runtime.core.api import Model, open_unverified
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import CheckFailed, PlifError
+from runtime.core.base.files import hash_artifact
 from runtime.core.base.options import with_fields
+from runtime.core.base.text import printable
 from runtime.core.model.artifacts import detect_kind
 from runtime.core.model.card import ARTIFACT_FORMAT, Card, encode_card, read_card
 from runtime.core.model.digest import describe_changes, find_changed_parts, find_part_layer, read_digest
@@ -49,7 +53,8 @@ from runtime.core.parts import load_from_parts
 from runtime.native import flush_subnormals
 
 EXPORT_AGAIN = "export it again with this version"
-MOST_DIFFERENCES = 100  # in a report; the first fails it
+MOST_DIFFERENCES = 100  # in a report; the first that is no rounding fails it
+LARGE = 1 << 28  # bytes of a file of which the card is read before it is copied
 
 
 @with_fields(VerifyOptions)
@@ -57,40 +62,73 @@ MOST_DIFFERENCES = 100  # in a report; the first fails it
 def verify(artifact: str | Path, model: str | Path | Module, inputs: object = None, **options: Any) -> Report:
     """Verify that an existing artifact equals a model, by its structure, a parity proof, and its digest.
 
-    inputs  [T, B, C, H, W] from reset; None draws event-like ones (or images), from a non-zero start state
+    The artifact is read once, into a private copy; the report names the SHA-256 of these bytes.
+
+    inputs  [T, B, C, H, W] from reset, or a function of the artifact's path that returns them; None draws event-like
+            ones (or images), from a non-zero start state
     options steps=, engine=, ...: the fields of VerifyOptions (plif_export/core/options.py). An engine is proved too,
             step by step as the runtime runs it (the gate itself runs the file in ONNX Runtime). Facts that a model
             without a card does not state are, as in export, options, and compared with the artifact's card. Unstated
             facts are not proved, and the report lists them
     """
-    artifact, source_name, model = Path(artifact), model, resolve_network(model)
+    artifact = Path(artifact)
+    if artifact.name in ("", ".."):
+        artifact = Path(os.path.abspath(artifact))
+    if not artifact.is_file() or artifact.stat().st_size > LARGE:  # copy only what has a card
+        read_card(artifact)
+    with tempfile.TemporaryDirectory(prefix="plif-verify-") as folder:
+        copy = Path(folder) / artifact.name
+        place = f"{folder}/", printable(str(artifact).removesuffix(artifact.name))  # messages name the user's path
+        try:
+            links = list(find_links(artifact))
+            _, sha256 = hash_artifact(artifact, copy)
+            report = _verify_copy(copy, artifact, model, inputs, links, VerifyOptions(**options))
+        except OSError as error:
+            raise PlifError(f"{artifact}: cannot be copied to {folder} ({error.strerror}); set TMPDIR") from None
+        except PlifError as error:
+            error.args = (str(error).replace(*place),)
+            raise
+    if report.failed_at is not None:
+        report.failed_at["what"] = report.failed_at["what"].replace(*place)
+    report.sha256 = sha256
+    return report
+
+
+def _verify_copy(
+    artifact: Path, original: Path, model: str | Path | Module, inputs: object, links: list[Difference],
+    verify_options: VerifyOptions,
+) -> Report:  # fmt: skip
+    """Verify a private copy of an artifact, which nobody else can change meanwhile.
+
+    original  the artifact itself, for the files next to it that belong to it
+    """
+    source_name, model = model, resolve_network(model)
     card = read_card(artifact)
     if card["format"] != ARTIFACT_FORMAT:
         raise PlifError(f"{artifact}: is a model, not an exported artifact; export it first: plif export {artifact}")
     example = np.zeros((1, *card["input"]["shape"]), np.float32)
-    verify_options = VerifyOptions(**options)
-    source = read_model(
-        model,
-        example,
-        verify_options if verify_options.shape else replace(verify_options, shape=card["input"]["shape"]),
-    )
+    shape = verify_options.shape or card["input"]["shape"]
+    source = read_model(model, example, replace(verify_options, shape=shape))
     if source.has_card:
         verify_options.refuse_with_card()
     own_T = source.facts.T
     source = replace(source, facts=source.facts.with_card_facts(card))
     x = None
+    inputs = inputs(artifact) if callable(inputs) else inputs
     if inputs is not None:
         x = np.asarray(inputs, np.float32)
         if x.ndim != example.ndim + 1 or list(x.shape[2:]) != card["input"]["shape"]:
             raise PlifError(
                 f"inputs are {list(x.shape)}; expected [T, B, {', '.join(map(str, card['input']['shape']))}]"
             )
-    kind, report, seed = (
-        detect_kind(artifact),
-        Report(),
-        randbelow(2**32) if verify_options.seed is None else verify_options.seed,
-    )
-    contents, target = kind.read_contents(artifact), find_target(kind.name, read_settings(card, artifact))
+    kind, report = detect_kind(artifact), Report()
+    seed = randbelow(2**32) if verify_options.seed is None else verify_options.seed
+    target = find_target(kind.name, read_settings(card, artifact))
+    for suffix in target.extra_suffixes:
+        hash_artifact(original.with_suffix(suffix), artifact.with_suffix(suffix))
+    if (written := report_path(original)).is_file():  # an engine is opened only by its SHA-256
+        hash_artifact(written, report_path(artifact))
+    contents = kind.read_contents(artifact)
     changed = find_changed_parts(card, contents)
     wrong: list[Difference] = []
     job: ExportJob | None = None
@@ -98,14 +136,17 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
         with tempfile.TemporaryDirectory(prefix="plif-again-") as folder:
             job, differences = export_again(artifact, card, source, target, Path(folder))
             if verify_options.structure == "compared":
-                wrong = list(islice(differences, MOST_DIFFERENCES))
+                wrong = [*links, *islice(differences, MOST_DIFFERENCES)]
+                if all(difference.rounding for difference in wrong):  # many of these must not hide another one
+                    wrong += islice((difference for difference in differences if not difference.rounding), 1)
         job.may_run = verify_options.run
-        skip_checks = bool(changed) or contents.not_finite is not None  # `load` refuses such a file
-        proto, opened = _open_for_gate(artifact, target, card, job, verify_options.engine, skip_checks)
+        proto, opened, engines, not_run = _open_for_gate(artifact, target, card, job, verify_options.engine)
         report = prove(
             proto, card, source, x, steps=verify_options.steps, seed=seed, label=artifact.name, opened=opened,
-            require_tested=verify_options.require_tested, heard_by=list(verify_options.select_observers("proof")),
+            engines=engines, require_tested=verify_options.require_tested,
+            heard_by=list(verify_options.select_observers("proof")),
         )  # fmt: skip
+        report.set_not_run(not_run)
         add_shipped_errors(target, artifact, card, report, opened)
     except CheckFailed as error:
         report = Report()
@@ -121,9 +162,8 @@ def verify(artifact: str | Path, model: str | Path | Module, inputs: object = No
     report.digest = None if changed is None else {"sha256": read_digest(card), "changed": changed}
     report.structure = [difference.to_dict() for difference in wrong]
     if job is not None:
-        claims = _list_unconfirmed(
-            card, job.card, collect_provenance(model, {}) or {}, report, x is None and verify_options.steps is None
-        )
+        list_unconfirmed = load_from_parts("observers", "unconfirmed claims") or (lambda *_: UNVERIFIED_FIELDS)
+        claims = list_unconfirmed(card, job.card, model, report, x is None and verify_options.steps is None)
         report.not_proved = [*_list_unproved(card, source, own_T, target, verify_options), *claims, *report.not_proved]
     mismatch = next((difference for difference in wrong if not difference.rounding), None)
     if mismatch is not None and report.failed_at is None:
@@ -175,7 +215,7 @@ def _compare_artifacts(
 ) -> Iterator[Difference]:
     """Yield the differences of two artifacts and their metadata cards; files are read only as needed."""
     yield from compare_cards(artifact[1], expected[1])
-    yield from find_differences(target.normalized_contents(*artifact), target.normalized_contents(*expected))
+    yield from target.compare_contents(artifact, expected)
 
 
 def read_settings(card: Card, artifact: Path) -> dict[str, str]:
@@ -195,9 +235,10 @@ def _list_unproved(
         yield "structure"
     elif foreign is not None:
         yield f"structure of {foreign} (compared is the ONNX form that it was made from)"
-    by_model = {"decide": source.facts.decide}
     yield from (
-        f"{key} {encode_card(card[key])}" for key in LATER_FIELDS if key in card and card[key] != by_model.get(key)
+        f"{key} {encode_card(card[key])}"
+        for key in LATER_FIELDS
+        if key in card and card[key] != source.facts.rules.get(key)
     )
     if source.sha256 is None and card["source_sha256"] is not None:
         yield "source_sha256"
@@ -209,55 +250,24 @@ def _list_unproved(
         yield "digest (the card has none)"
 
 
-def _list_unconfirmed(
-    card: Card, expected: Card, recorded: Mapping[str, object], report: Report, default_input: bool
-) -> Iterator[str]:
-    """Yield an artifact's statements about its export (versions, provenance) that a new proof cannot confirm.
-
-    expected  the card of an export of today;  recorded: the model's own provenance record
-    default_input  whether this proof took the input of an export
-    """
-    stated, parity, summary = card.get("provenance", {}), card["parity"], report.summary()
-    if not isinstance(stated, dict):
-        yield "provenance"
-    elif stated != recorded:
-        yield f"provenance ({', '.join(key for key in {**recorded, **stated} if stated.get(key) != recorded.get(key))})"
-    if card["versions"] != expected["versions"]:
-        yield "versions"
-    if "memory" in card and card["memory"] != expected.get("memory"):
-        yield "memory"
-    if isinstance(parity, dict):
-        neurons = sum(prod(state["shape"]) for state in card["states"])
-        counts = [parity.get(key) for key in ("steps", "streams", "spikes", "spike_mismatches", "excused")]
-        steps, streams, spikes, mismatches, excused = [n if isinstance(n, int) else -1 for n in counts]
-        is_consistent = (
-            set(parity) == set(summary) and parity["passed"] is True and parity["untested"] == summary["untested"]
-        )
-        is_consistent = is_consistent and 0 <= mismatches == excused <= spikes <= steps * streams * neurons
-        if not is_consistent or (default_input and steps != summary["steps"]):
-            yield "parity"
-    elif parity not in ("not run", None):
-        yield "parity"
-
-
 def _open_for_gate(
-    artifact: Path, target: Target, card: Card, job: ExportJob, engine: str | None, skip_checks: bool
-) -> tuple[onnx.ModelProto | None, Model | Subject | None]:
+    artifact: Path, target: Target, card: Card, job: ExportJob, engine: str | None
+) -> tuple[onnx.ModelProto | None, Model | Subject | None, list[Model], list[str]]:
     """Open an artifact for its parity proof: as an ONNX file to cut into layers, and as a model to run.
 
-    skip_checks  open it even if `load` refuses it
+    Returns both, the models of further engines, and the names of engines that do not run it. Models are opened even
+    if `load` refuses the file because it was changed.
     """
-
-    def load_with(name: str) -> Model:
-        return open_unverified(artifact, card, name, EngineOptions()) if skip_checks else load(artifact, name)
-
-    if target.name == "onnx":
-        return load_onnx(artifact), None if engine is None else load_with(engine)
-    if target.engine is not None:
-        return None, load_with(engine or "auto")
-    if engine is not None:
-        raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
-    return target.inner_onnx(artifact, card), target.open(artifact, card, job=job)
+    if not target.is_onnx and target.engine is None:
+        if engine not in (None, "all"):
+            raise PlifError(f"--engine {engine}: no engine of this machine opens {artifact}; leave it out")
+        return target.inner_onnx(artifact, card), target.open(artifact, card, job=job), [], []
+    proto = load_onnx(artifact) if target.is_onnx else None
+    opened = None
+    if proto is None or engine not in (None, "all"):
+        opened = open_unverified(artifact, card, "auto" if engine in (None, "all") else engine, EngineOptions())
+    which = {None: "auto", "all": "all"}.get(engine, "none")
+    return proto, opened, *open_engines(artifact, card, which, None if opened is None else opened.engine.name)
 
 
 def load_samples(artifact: str | Path, data: str, limit: int) -> np.ndarray:

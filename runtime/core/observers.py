@@ -32,6 +32,8 @@ An observer is a folder observers/NAME. HEARS in its part.py names its subjects;
     choice   a choice by measured time, of parts of engines: choose(path, card, options, names) -> EngineChoice
              of engines that all open an artifact; tune and in_turns, of other choices; forget(key)
              (runtime/engines/tuner)
+    framing  the framing of a run of streams, also without an option: hear(card, framing, decide rule,
+             sensors of feeds, **options) -> [(framing, decide rule)] (runtime/observers/followed_view)
     filters  a source with events to filter: Filters(text, sensor) (runtime/observers/event_filters)
     queues   a run with a source that has its own clock, such as a live one: queue:Queues
              (runtime/observers/live_queue)

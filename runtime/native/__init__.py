@@ -13,6 +13,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +25,8 @@ from runtime.native.signatures import SIGNATURES
 PATHS = ("scalar", "avx2", "avx512", "neon", "amx")
 PATH_VARIABLE = "PLIF_CPU"
 LIBRARY_VARIABLE = "PLIF_LIBRARY"  # the path of another build of libplif, as of `make debug`
+
+_caller_mode: ContextVar[int | None] = ContextVar("caller_mode", default=None)  # of the first flush_subnormals
 
 BLOCK, SEGMENT, WIDE_BLOCK, OWED_FLOATS = 64, 128, 128, 64
 NIBBLES = 4  # of Op.pairs: weights of 4 bits
@@ -179,10 +182,38 @@ def flush_subnormals(on: bool) -> Iterator[None]:
         yield
         return
     before = library().plif_flush(on)
+    outermost = _caller_mode.set(before) if _caller_mode.get() is None else None
     try:
         yield
     finally:
         library().plif_unflush(before)
+        if outermost is not None:
+            _caller_mode.reset(outermost)
+
+
+@contextmanager
+def use_caller_mode() -> Iterator[None]:
+    """Flush subnormal numbers as the caller of plif did, for code of the user; keep the mode that this code leaves."""
+    if _caller_mode.get() is None:
+        yield
+        return
+    ours = library().plif_flush(False)
+    library().plif_unflush(_caller_mode.get())
+    try:
+        yield
+    finally:
+        _caller_mode.set(library().plif_flush(False))
+        library().plif_unflush(ours)
+
+
+def flushes_caller() -> bool:
+    """Return whether the caller of plif, or code of the user that it ran, flushes subnormal numbers to zero."""
+    if (mode := _caller_mode.get()) is None:
+        return False
+    ours, flushing = library().plif_flush(True), library().plif_flush(False)
+    keeping = library().plif_flush(False)
+    library().plif_unflush(ours)
+    return bool(mode & flushing & ~keeping)
 
 
 def wrap_flushing(on: bool, run: Callable[[], None]) -> Callable[[], None]:

@@ -11,7 +11,7 @@ import numpy as np
 from runtime import native
 from runtime.core.base.errors import PlifError
 
-GAP, AFRESH, LOST = 1, 2, 4
+GAP, AFRESH, LOST, FOLLOWED = 1, 2, 4, 8
 IDLE = -2
 
 
@@ -60,7 +60,7 @@ class PlifFraming(c.Structure):
     _fields_ = (
         ("kind", c.c_int),
         *((name, c.c_int64) for name in ("T", "duration_us", "every_us", "n", "max_us")),
-        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize", "shape")),
+        *((name, c.c_int) for name in ("pad", "value", "polarity", "orientation", "resize", "shape", "follow")),
     )
 
 
@@ -85,6 +85,7 @@ class PlifInput(c.Structure):
         *((name, c.c_int64) for name in ("start_us", "end_us", "events")),
         ("flags", c.c_int),
         ("came_s", c.c_double),
+        ("window", c.c_double * 4),
     )
 
 

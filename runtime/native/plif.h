@@ -154,8 +154,10 @@ typedef struct plif_decision {
     double score;          /* the winner's share of all possible spikes, 0..1 */
     const double *votes;   /* [classes] spikes since the reset; valid until the next call on this session */
     int64_t is_final;      /* an early exit (exit=): the answer stays until the next reset */
-    int64_t row;           /* whose answer it is: with every:T/K that of the row that has seen most */
-    int64_t soft;          /* the class that leads now, at once and by less: index is the firm answer. Else as index */
+    /* whose answer it is: with every:T/K that of the row that has seen most; with follow=on 1 where the view that
+     * follows gave the class more votes in this step than the whole picture did */
+    int64_t row;
+    int64_t soft; /* the class that leads now, at once and by less: index is the firm answer. Else as index */
 } plif_decision;
 
 #define PLIF_DECISION {sizeof(plif_decision), 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0}
@@ -224,7 +226,7 @@ typedef struct plif_network {
 } plif_network;
 
 PLIF_API plif_session *plif_session_for(const plif_network *network, const plif_options *options); /* threads 1 */
-PLIF_API int plif_rows(const plif_session *session); /* of the network: K of every:T/K, else 1 */
+PLIF_API int plif_rows(const plif_session *session); /* of the network: 2 with follow=on, K of every:T/K, else 1 */
 /* the first that means none of the others; -1 where none does */
 PLIF_API int plif_other_class(const char *const *class_names, int classes);
 
@@ -240,15 +242,17 @@ typedef struct plif_packet {
 
 typedef struct plif_input {
     size_t size;   /* sizeof(plif_input) */
-    float *x;      /* [channels][height][width]; whoever wants a frame says where it goes */
+    float *x;      /* [channels][height][width], twice with follow=on; whoever wants a frame says where it goes */
     float *newest; /* as large; where frames overlap: what the one before does not show. NULL: not wanted */
     int64_t start_us, end_us, events;
-    int flags;     /* PLIF_GAP, PLIF_AFRESH */
+    int flags;     /* PLIF_GAP, PLIF_AFRESH, PLIF_FOLLOWED */
     double came_s; /* when the last of its events came */
+    /* of follow=on: the part of the picture that the second one shows: left, top, width and height of 1; else zeros */
+    double window[4];
 } plif_input;
 
 #define PLIF_PACKET {sizeof(plif_packet), NULL, 0, 0, NULL, 0}
-#define PLIF_INPUT {sizeof(plif_input), NULL, NULL, 0, 0, 0, 0, 0}
+#define PLIF_INPUT {sizeof(plif_input), NULL, NULL, 0, 0, 0, 0, 0, {0, 0, 0, 0}}
 
 /* As plif_feed, plif_tick and plif_finish: PLIF_FRAMED and a frame, or PLIF_OK. Its events are then used, in this
  * session's account. */
@@ -280,9 +284,10 @@ PLIF_API int plif_filter_note(const plif_session *session, int number, char *tex
 PLIF_API int plif_join(const plif_session *session, plif_input *newer, const plif_input *older);
 
 enum {
-    PLIF_GAP = 1,    /* time or events are missing before the frame; a gap of more than a second is one in any case */
-    PLIF_AFRESH = 2, /* membranes and evidence start afresh with the frame, whatever the policy says */
-    PLIF_LOST = 4    /* nothing is known of the scene: no answer */
+    PLIF_GAP = 1,     /* time or events are missing before the frame; a gap of more than a second is one in any case */
+    PLIF_AFRESH = 2,  /* membranes and evidence start afresh with the frame, whatever the policy says */
+    PLIF_LOST = 4,    /* nothing is known of the scene: no answer */
+    PLIF_FOLLOWED = 8 /* with follow=on: the votes of the second row count, class by class the greater of both */
 };
 
 /* A frame is to be stepped. keep [rows]: what the membranes of each row are to be multiplied by before, around

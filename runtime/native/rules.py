@@ -13,6 +13,7 @@ from runtime.native.interface import PlifFraming, encode_text, last_error, libra
 
 FRAMING_CHOICES = {
     "pad": ("repeat", "zero"),
+    "follow": ("off", "on"),
     "value": ("count", "binary"),
     "polarity": ("stored", "swapped"),
     "orientation": ("stored", "upright", "sj", "paper"),

@@ -10,7 +10,7 @@ first   the class with the most evidence, of equals the lowest; none where there
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.specification.text import decimal, match, options, require, time_us
 
@@ -33,6 +33,7 @@ class Rule:
     exit: float | None = None
     soft: float | None = None
     drift: float | None = None
+    most: float = 1.0
 
     def margin_of(self, one: int) -> float:
         return self.margins[one] if self.margins else self.margin
@@ -50,15 +51,20 @@ def parse(text: str) -> Rule:
     margin is at most 1: one number, or one for each class, 0.2/0.4/0.3, of 128 at most; then the margin is the least of them.
     release is at most margin, which it is where it is not given; of own and cusum at most 1; of kofn a whole number of steps, at
     most K, and 0 where it is not given. Only idle may end in k, for a thousand. exit is above 0. soft is at most 1, and kofn has
-    none. drift is at most 1. `own` alone is own:80ms,margin=0.25,release=0.05,other=400ms, `cusum` alone
-    cusum:300ms,margin=0.05,release=0,other=400ms,drift=0.15.
+    none. drift is at most 1, most is above 0 and at most 1. `own` alone is own:80ms,margin=0.25,release=0.05,other=400ms,
+    `cusum` alone cusum:300ms,margin=0.05,release=0,other=400ms,drift=0.15.
     """
     first, *parts = text.split(",")
     kind, _, argument = first.partition(":")
     usual = {"sum": "", "leak": "500ms", "kofn": "3/5", "own": "80ms", "cusum": "300ms"}
     require(kind in usual and (kind != "sum" or not argument), first)
     argument = argument or usual[kind]
-    extra = {"sum": ("exit", "soft"), "leak": ("soft",), "own": ("other", "soft"), "cusum": ("other", "soft", "drift")}
+    extra = {
+        "sum": ("exit", "soft"),
+        "leak": ("soft",),
+        "own": ("other", "soft"),
+        "cusum": ("other", "soft", "drift", "most"),
+    }
     given = options([part.strip() for part in parts], ("margin", "release", "idle", *extra.get(kind, ())))
     if kind == "own":
         given = {"margin": "0.25", "release": "0.05", "other": "400ms", **given}
@@ -77,6 +83,8 @@ def parse(text: str) -> Rule:
     require(soft is None or soft <= 1, "soft is at most 1")
     drift = decimal(given["drift"]) if "drift" in given else None
     require(drift is None or drift <= 1, "drift is at most 1")
+    most = decimal(given.get("most", "1"))
+    require(0 < most <= 1, "most is above 0, and at most 1")
     leave = decimal(given["exit"]) if "exit" in given else None
     require(leave != 0, "exit is above 0")
     return Rule(
@@ -88,6 +96,7 @@ def parse(text: str) -> Rule:
         exit=leave,
         soft=soft,
         drift=drift,
+        most=most,
     )
 
 
@@ -192,18 +201,33 @@ class Sum:
 
 
 class Cusum(Sum):
-    """S_i = clip(S_i + (c_i / voters - 3/4 r_i / voters - drift) min(dt / tau, 1/2), 0, 1)        r_i = max_j c_j,  j != i
+    """S_i = clip(S_i + (c_i / voters - 3/4 r_i / voters - drift) min(dt / tau, 1/2), 0, M_i)        r_i = max_j c_j,  j != i
+
+    M_i = max(most, margin of i)     without votes a full sum is empty after M_i tau / drift
 
     Page's cumulative sum (Biometrika 1954) of evidence for a class against nothing: what was before leaves it at 0 and no lower.
-    s and lead are S. The rest is as for own.
+    s and lead are S. The rest is as for own. The score is the answer's share of the running votes, as of leak:200ms.
     """
 
+    def __init__(self, rule: Rule, classes: int, voters: int, T: int, other: int | None) -> None:
+        super().__init__(rule, classes, voters, T, other)
+        self.running = Sum(replace(rule, kind="leak", tau_us=200_000), classes, voters, T, other)
+
+    def fade(self, factor: float) -> None:
+        super().fade(factor)
+        self.running.fade(factor)
+
+    @property
+    def score(self) -> float:
+        return 0.0 if self.answer is None else self.running.share(self.answer)
+
     def add(self, c: list[float], dt_us: int) -> None:
+        self.running.add(c, dt_us)
         part = min(max(dt_us, 0) / self.rule.tau_us, 0.5)
         rivals = [max((other for k, other in enumerate(c) if k != i), default=0.0) for i in range(len(c))]
         for i, r in enumerate(rivals):
             gain = (c[i] - 0.75 * r) / self.voters - self.rule.drift
-            self.E[i] = min(max(self.E[i] + gain * part, 0.0), 1.0)
+            self.E[i] = min(max(self.E[i] + gain * part, 0.0), max(self.rule.most, self.rule.margin_of(i)))
         self.answer = self.held(dt_us)
 
     def share(self, one: int) -> float:

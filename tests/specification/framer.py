@@ -6,9 +6,11 @@ Every event has one fate: used, filtered, late or invalid. The account is how ma
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from tests.specification.follow import View
 from tests.specification.framing import Framing
 from tests.specification.view import Cell
 
@@ -16,6 +18,7 @@ GAP_US = 1_000_000  # more than this, forward or backward, is a discontinuity
 LATE, BEYOND = "late", "beyond"  # in the place of the number of a frame
 
 Landed = tuple[int, Cell | None]  # time and cell of a valid event; None: not shown, or removed by a filter
+Lights = Callable[[View], list[Cell]]
 Place = int | str  # the number of the event's frame, or LATE, or BEYOND the last one
 
 
@@ -26,10 +29,16 @@ class Frame:
     discontinuity: bool = False  # a gap in time came before it
     events: int = 0  # used in it
     x: Counter[Cell] = field(default_factory=Counter)  # how many events are in each cell, or with value=binary 1
+    followed: bool = False  # with follow=on: the votes of the view count
 
 
-def frames_of(framing: Framing, events: list[Landed]) -> tuple[list[Frame], list[str]]:
-    """The frames of a recording, and the fate of each of its valid events: late before filtered before used."""
+def frames_of(
+    framing: Framing, events: list[Landed], view: View | None = None, lights: Sequence[Lights] = ()
+) -> tuple[list[Frame], list[str]]:
+    """The frames of a recording, and the fate of each of its valid events: late before filtered before used.
+
+    With follow=on an event is also used where it lands in the view alone; lights: the cells there of each event, by the view.
+    """
     times = [t for t, _ in events]
     if framing.kind in ("count", "time"):
         places: list[Place] = list((by_count if framing.kind == "count" else by_time)(framing.T, times))
@@ -42,15 +51,36 @@ def frames_of(framing: Framing, events: list[Landed]) -> tuple[list[Frame], list
     if framing.kind == "duration" and framing.T:
         frames, places, padding = exactly(framing, frames, places)
     fates = []
-    for (_, cell), place in zip(events, places, strict=True):
+    enlarged = follow(frames, events, places, view, lights) if view else [()] * len(events)
+    for (_, cell), place, more in zip(events, places, enlarged, strict=True):
+        cell = cell or next(iter(more), None)
         fates.append("late" if place == LATE else "filtered" if place == BEYOND or cell is None else "used")
         if fates[-1] == "used":
             frames[int(place)].events += 1
-            frames[int(place)].x[cell] += 1
+            frames[int(place)].x += Counter({*more, cell})
     show(framing, frames)
     for frame in frames[len(frames) - padding :]:  # pad=repeat
         frame.x = frames[len(frames) - padding - 1].x
     return frames, fates
+
+
+def follow(
+    frames: list[Frame], events: list[Landed], places: list[Place], view: View, lights: Sequence[Lights]
+) -> list[list[Cell]]:
+    """The cells of the view that each event lights, frame by frame: the view moves when a frame has ended.
+
+    A frame says whether the view's votes count. After a discontinuity nothing is known, but that is said of the next frame.
+    """
+    enlarged: list[list[Cell]] = [[] for _ in events]
+    for n, frame in enumerate(frames):
+        here = [k for k, place in enumerate(places) if place == n]
+        frame.followed = view.counts and not frame.discontinuity
+        for k in here:
+            enlarged[k] = lights[k](view)
+        if frame.discontinuity:
+            view.begin()
+        view.see(Counter(cell for k in here if (cell := events[k][1]) is not None))
+    return enlarged
 
 
 def by_count(T: int, times: list[int]) -> list[int]:

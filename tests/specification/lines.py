@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.specification.framing import OWN, PAD, VIEW
+from tests.specification.framing import FOLLOW, OWN, PAD, VIEW
 
-CHOICES = {"pad": PAD, **VIEW}
+CHOICES = {"pad": PAD, "follow": FOLLOW, **VIEW}
 NUMBERS = "0 1 3 5 16 4096 4097 007 -1 1e3 0.5 0.1 1.0 99999 12345678901234567"
 RULES = (
     "sum leak kofn own last sum: leak: kofn: own: sum:3 leak:500ms kofn:3/5 kofn:5/3 kofn:0/3 own:80ms cusum cusum:9ms"
 )
 EDGES = """
+    duration:20ms,follow=on duration:40ms,every=20ms,follow=on duration:20ms,follow=on,T=2 duration:40ms,every=10ms,follow=on
+    duration:20ms,follow=on,resize=crop duration:10ms,follow=off,T=2 events:n=9,max=20ms,follow=on duration:20ms,follow=auto
     count:T=4096 count:T=4097 time:T=1 time:T=0 duration:1s,every=10ms duration:1010ms,every=10ms
     duration:10ms,every=10ms duration:20ms,every=10ms duration:1125899906842624us duration:1125899906842625us
     duration:9223372037.000000000us events:n=1099511627776,max=1s events:n=1099511627777,max=1s
@@ -24,6 +26,7 @@ EDGES = """
     sum,idle=2k every:64/64 every:65/65 every:63/64 every:999999999 every:1000000000 silence:999999999ms
     sum,margin=0.5/0.2/1 leak,margin=0.2/0.3,release=0.2 own,margin=1/1.1 kofn,margin=/0.1 leak,margin=0.1/ sum,soft=1
     leak,soft=0 own,soft=1.1 kofn,soft=0.1 sum,margin=0.1/0.2,release=0.15
+    cusum,most=0 cusum,most=1 cusum,most=1.1 cusum,most=0.1,drift=0.2 leak,most=0.5 own,most=0.5
     cusum,drift=1 cusum,drift=1.1 own,drift=0 cusum:9ms,margin=0,release=0.9,other=1s,soft=1 cusum,exit=1
     silence:1000000000 decay:1us : never duration:1us own,margin=0,release=0.9
 """  # what is just right, and just not
@@ -64,7 +67,7 @@ class Words:
             kind, []
         )
         parts = [part for part in needed if self.rng.random() < 0.8]
-        own = OWN.get(kind, ()) if self.rng.random() < 0.8 else ("T", "n", "max", "every", "pad")
+        own = OWN.get(kind, ()) if self.rng.random() < 0.8 else ("T", "n", "max", "every", "pad", "follow")
         for _ in range(self.rng.integers(0, 4)):
             name = self.one(*own, *VIEW)
             right = {"T": "16", "n": "30", "max": "7ms", "every": "5ms"}.get(name) or self.one(*CHOICES[name])
@@ -89,7 +92,7 @@ class Words:
             lambda: self.one("auto", "inf", "", "0.1/0.25/0.5", "0.5/1/"),
         )
         options = [
-            f"{self.one('', ' ')}{self.one('margin', 'release', 'idle', 'tau', 'other', 'exit', 'soft', 'drift')}="
+            f"{self.one('', ' ')}{self.one('margin', 'release', 'idle', 'tau', 'other', 'exit', 'soft', 'drift', 'most')}="
             f"{values[self.rng.integers(len(values))]()}{self.one('', '', 'k')}"
             for _ in range(self.rng.integers(0, 4))
         ]

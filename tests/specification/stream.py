@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from tests.specification import decide, filters, framer, framing, reset
+from tests.specification.follow import View
 from tests.specification.text import require
 from tests.specification.view import Cell, Event, cell_of, is_valid
 
@@ -34,6 +36,7 @@ class Row:
     evidence: decide.Sum | decide.KofN
     votes: list[float]
     v: dict[Cell, float] = field(default_factory=dict)
+    v_view: dict[Cell, float] = field(default_factory=dict)  # of the second row, with follow=on
     steps: int = 0
 
 
@@ -60,7 +63,9 @@ def frames_of(
         if moved is not None or line.kind not in ("count", "time")
     ]
     landed = [(t, None if moved is None else cell_of(moved, line, shape, size, upright)) for t, moved in came]
-    frames, fates = framer.frames_of(line, landed)
+    view = View(shape) if line.follow == "on" else None
+    lights = [partial(seen_in, event=moved, line=line, size=size, upright=upright) for _, moved in came]
+    frames, fates = framer.frames_of(line, landed, view, lights)
     account = Counter(fates)
     account["not_shown"] = sum(
         fate == "filtered" and moved is not None and cell is None
@@ -69,6 +74,18 @@ def frames_of(
     account["invalid"] += len(events) - len(valid)
     account["filtered"] += len(valid) - len(came)
     return frames, account
+
+
+def seen_in(view: View, event: Event | None, line: framing.Framing, size: tuple[int, int], upright: str) -> list[Cell]:
+    """The cells of the view that an event lights; none where a filter removed it."""
+    return [] if event is None else view.cells(event, line, size, upright)
+
+
+def picture(x: Counter[Cell], number: int, channels: int) -> Counter[Cell]:
+    """One picture of a frame that has several of so many channels each; channels 0: it has one."""
+    if not channels:
+        return x
+    return Counter({(p % channels, row, column): n for (p, row, column), n in x.items() if p // channels == number})
 
 
 def since_last(frames: list[framer.Frame], n: int) -> tuple[int, int, bool]:
@@ -97,12 +114,14 @@ def decisions_of(
     classes: list[str],
     voters: int,
     T: int,
+    channels: int = 0,
 ) -> list[Decision]:
     """For each frame: ask whether the scene is idle, reset or fade each row, step it, add its votes; the oldest row answers.
 
     With every:T/K a stream has K rows, and the answer is that of the row with most steps since its reset, of equals the first.
-    The soft answer is that row's, too. Without an answer `why` says idle or not sure, and the score is 0. idle=auto hides an
-    answer and clears nothing.
+    With follow=on there are two rows with one evidence, c_i = max(c_i whole, c_i view) while the view counts, else c_i whole;
+    channels: of each picture. The soft answer is that row's, too. Without an answer `why` says idle or not sure, and the score
+    is 0. idle=auto hides an answer and clears nothing.
     """
     rule, policy = decide.parse(rule_text), reset.parse(reset_text)
     other = next((i for i, name in enumerate(classes) if name in decide.OTHERS), None)
@@ -123,11 +142,14 @@ def decisions_of(
             factor = reset.factor(policy, i, steps)
             row = rows[i] = rows[i] if factor else afresh()
             if factor < 1:
-                row.v = {cell: v * factor for cell, v in row.v.items()}
+                row.v, row.v_view = ({cell: v * factor for cell, v in vs.items()} for vs in (row.v, row.v_view))
                 row.evidence.fade(factor)
             if is_idle and not was_idle:
                 row.evidence = afresh().evidence
-            row.v, c = network(row.v, frame.x)
+            row.v, c = network(row.v, picture(frame.x, 0, channels))
+            if channels:
+                row.v_view, more = network(row.v_view, picture(frame.x, 1, channels))
+                c = [max(pair) for pair in zip(c, more, strict=True)] if frame.followed else c
             row.votes = [votes + more for votes, more in zip(row.votes, c, strict=True)]
             row.steps += 1
             if not is_idle:

@@ -147,7 +147,8 @@ class Seen(Observer):
         self.frames: list[SeenFrame] = []
 
     def on_frame(self, source: str, frame: Any, y: np.ndarray, rates: dict[str, float], latency_ms: float) -> None:
-        self.frames.append((frame.t_end_us, frame.events, frame.discontinuity, cells_of(frame.x)))
+        pictures = frame.x if frame.pictures is None else frame.pictures.reshape(-1, *frame.x.shape[1:])
+        self.frames.append((frame.t_end_us, frame.events, frame.discontinuity, cells_of(pictures)))
 
 
 class PythonProduct:
@@ -209,7 +210,13 @@ class CRule(c.Structure):
     _fields_ = (
         *(("kind", c.c_int), ("tau_us", c.c_int64), ("k", c.c_int), ("n", c.c_int)),
         *((name, c.c_double) for name in ("margin", "release", "idle_per_s")),
-        *(("idle_auto", c.c_int), ("other_us", c.c_int64), ("drift", c.c_double), ("exit_margin", c.c_double)),
+        *(
+            ("idle_auto", c.c_int),
+            ("other_us", c.c_int64),
+            ("drift", c.c_double),
+            ("most", c.c_double),
+            ("exit_margin", c.c_double),
+        ),
         *(("soft", c.c_double), ("classes", c.c_int), ("margins", c.c_double * 128)),
         *(("other", c.c_int), ("exit_lead", c.c_double)),  # of a network
     )
@@ -257,6 +264,7 @@ class Libplif:
             "exit": out.exit_margin or None,
             "soft": None if out.soft < 0 else out.soft,
             "drift": out.drift if kind == "cusum" else None,
+            "most": out.most,
             "margins": tuple(out.margins[: out.classes]),
         }
 
@@ -282,10 +290,13 @@ class Libplif:
         session = self.session(artifact(shape, False), feed, sensor, framing=framing, upright=UPRIGHT.index(upright))
         frames, before = [], np.zeros(shape)
         for _ in self.said(session, feed):
-            after = self.membranes(session, shape)
             d = session.decision
-            frames.append((d.t_us, d.events, bool(d.discontinuity), cells_of(after - before)))
-            before = after
+            if "follow=on" in framing:  # both pictures
+                shown = session.seen((2 * shape[0], *shape[1:]))
+            else:
+                after = self.membranes(session, shape)
+                shown, before = after - before, after
+            frames.append((d.t_us, d.events, bool(d.discontinuity), cells_of(shown)))
         account = session.account()
         session.free()
         return frames, {"in": account.pop("events_in"), **account, "dropped": 0}

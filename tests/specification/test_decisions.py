@@ -123,13 +123,23 @@ def test_own_and_the_class_other(subject: Subject, margins: str, tau: str, other
 
 
 @pytest.mark.parametrize(
-    "margins", ["", ",margin=0.3,drift=0.05", ",margin=0.02,release=0.4,drift=0", ",margin=0,drift=0.4"]
+    "margins",
+    ["", ",margin=0.3,drift=0.05", ",margin=0.02,release=0.4,drift=0", ",margin=0,drift=0.4", ",margin=0.02,most=0.1"],
 )
 @pytest.mark.parametrize(("tau", "other"), [("", ""), (":30ms", ",other=50ms"), (":900ms", ",other=1us,soft=0.1")])
 def test_cusum_and_the_class_other(subject: Subject, margins: str, tau: str, other: str) -> None:
     rule = f"cusum{tau}{margins}{other}"
     said = labels_with_other(subject, rule)
     assert "not sure" in said and len(said) > 2
+
+
+def test_a_ceiling_ends_a_label_sooner(subject: Subject) -> None:
+    """Never below the margin of its class, which could not be reached otherwise. The score is a share of the last votes."""
+    rule = "cusum:60ms,margin=0.02,drift=0.05"
+    found = [compare(subject, rule + most) for most in ("", ",most=0.1", ",most=0.01", ",most=0.02")]
+    labelled = [sum(d.index is not None for d in said) for said in found]
+    assert labelled[0] > labelled[1] > 0 and found[2] == found[3]
+    assert max(d.score for d in found[3]) > 0.3 and all(d.score <= 1 for said in found for d in said)
 
 
 @pytest.mark.parametrize("rule", ["sum", "leak:60ms", "kofn:2/5", "own:60ms", "cusum:60ms"])

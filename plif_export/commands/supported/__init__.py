@@ -20,7 +20,9 @@ def command(
     output: Output,
 ) -> None:
     from plif_export.commands.supported.layers import check_file
+    from plif_export.core.readers import leave_code_to_child
 
+    leave_code_to_child(file)
     with redirect_stdout(sys.stderr):
         report = check_file(file, **vars(options))
     output.show(report.to_dict(), report.lines)

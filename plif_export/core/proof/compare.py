@@ -4,8 +4,8 @@ A spike that differs is *excused* when the reference itself was near the thresho
 bound is the rounding of that very sum (bounds.py), and 0 where arithmetic is exact. h and the next states must agree
 within 10 bounds wherever the spike does.
 
-If only membranes are visible, a membrane that is off is wrong if its neuron was not near the threshold. Near the
-threshold it is the consequence of a flip, and excused.
+If only membranes are visible, one that is off, or by a reset's size, is wrong unless its neuron was near the threshold:
+then it is the consequence of a flip.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from plif_export.core.proof.arithmetic.interpret import Array, LayerStep, State
 from plif_export.core.proof.report import LayerReport, Report
 
 MEMBRANE = 10  # bounds; rounding stays below one, a wrong tau, state or weight differs by far more
+FLIP = 0.1  # of the threshold: the least that a reset changes a membrane by
 ROWS = 1e-4  # tolerance of a batch row against the same row alone, relative to max(1, |value|), at least
 
 
@@ -40,17 +41,9 @@ class Observation:
 
 
 def compare_layer(
-    layer: LayerReport,
-    report: Report,
-    t: int,
-    v_threshold: float,
-    expected: LayerStep,
-    observed: Observation,
-    bound: LayerBound,
-    *,
-    edge: bool | None = None,
-    prefix: str = "",
-) -> bool:
+    layer: LayerReport, report: Report, t: int, v_threshold: float, expected: LayerStep, observed: Observation,
+    bound: LayerBound, *, edge: bool | None = None, prefix: str = "",
+) -> bool:  # fmt: skip
     """Compare an artifact's layer with the reference model's in step t; add differences to the report.
 
     expected, observed  the layer's step in the reference and in the artifact, arrays [1, ...]
@@ -70,23 +63,21 @@ def compare_layer(
             return False
     near = near_threshold(expected, v_threshold, bound) if edge is None else np.full(h.shape, edge)
     dvs = [absolute_error(actual, target) for actual, target, _ in pairs]
-    dv, scaled = (
-        np.max(dvs, axis=0),
-        np.max([scale_by_bound(d, b) for d, (_, _, b) in zip(dvs, pairs, strict=True)], axis=0),
-    )
+    dv = np.max(dvs, axis=0)
+    scaled = np.max([scale_by_bound(d, b) for d, (_, _, b) in zip(dvs, pairs, strict=True)], axis=0)
     is_off = scaled > MEMBRANE
-    is_flip = is_off & near if observed.s is None else differing_spikes(observed.s, expected)
+    is_off_or_reset = is_off | ((edge is None) & (dv > (FLIP * abs(v_threshold) or np.inf)))
+    is_flip = is_off_or_reset & near if observed.s is None else differing_spikes(observed.s, expected)
     dv, scaled, is_off = np.where(is_flip, 0, dv), np.where(is_flip, 0, scaled), is_off & ~is_flip
     flips, excused, off = int(is_flip.sum()), int((is_flip & near).sum()), int(is_off.sum())
     layer.mismatches += flips
     layer.excused += excused
     layer.membranes_off += off
-    largest = np.finfo(np.float32).max  # JSON has no infinity
-    layer.max_abs_dv = max(layer.max_abs_dv, float(min(dv.max(initial=0), largest)))
-    layer.max_scaled_dv = max(layer.max_scaled_dv, float(min(scaled.max(initial=0), largest)))
-    not_binary = 0
-    if observed.s is not None and expected.values == "spikes":
-        not_binary = int(np.sum((observed.s != 0) & (observed.s != 1)))
+    largest = float(np.finfo(np.float32).max)  # JSON has no infinity
+    layer.max_abs_dv = max(layer.max_abs_dv, min(float(dv.max(initial=0)), largest))
+    layer.max_scaled_dv = max(layer.max_scaled_dv, min(float(scaled.max(initial=0)), largest))
+    shown = observed.s is not None and expected.values == "spikes"
+    not_binary = int(np.sum((observed.s != 0) & (observed.s != 1))) if shown else 0
     if flips > excused:
         report.fail(layer.name, t, f"{prefix}{flips - excused} of {s.size} spikes differ, away from the threshold")
     elif off:
@@ -114,8 +105,7 @@ def differing_spikes(spikes: Array, expected: LayerStep) -> Array:
 
 def absolute_error(values: Array, expected: Array) -> Array:
     """Return |values - expected| of two arrays [...]; infinite for NaN, so that a NaN counts as different."""
-    dv = np.abs(values - expected)
-    return np.where(np.isfinite(dv), dv, np.inf)
+    return np.asarray(np.nan_to_num(np.abs(values - expected), nan=np.inf, posinf=np.inf))
 
 
 def scale_by_bound(dv: Array, bound: Array) -> Array:

@@ -7,16 +7,16 @@ from functools import partial
 
 import numpy as np
 
-from plif_export.core.proof.arithmetic.bounds import Bounds, LayerBound
+from plif_export.core.proof.arithmetic.bounds import Bounds, LayerBound, StepBounds
 from plif_export.core.proof.compare import MEMBRANE, absolute_error, compare_layer, near_threshold, scale_by_bound
 from plif_export.core.proof.report import LayerReport, Report
 from plif_export.core.proof.subjects.slices import CannotRun
-from plif_export.core.proof.subjects.subject import Case, Subject
+from plif_export.core.proof.subjects.subject import Answer, Case, Subject
 
 
 def check_teacher_forced(
     subject: Subject, cases: Iterable[Case], bounds: Bounds, report: Report, layers: list[LayerReport] | None = None,
-    prefix: str = "",
+    prefix: str = "", answer: Answer | None = None,
 ) -> int:  # fmt: skip
     """Compare each layer of an artifact with the reference model, in calls from the latter's states.
 
@@ -24,6 +24,7 @@ def check_teacher_forced(
 
     layers  reports to add to; None adds to the totals of the report alone
     bounds  the rounding that is excused;  prefix: the beginning of a failure message
+    answer  that of the artifact to a single case, if it ran already
     Returns the number of steps that were compared to the end. A call of several steps is not counted if a neuron near
     the threshold made the remaining steps meaningless.
     """
@@ -33,7 +34,7 @@ def check_teacher_forced(
         prefix += f"after a call of {subject.chunk} steps, "
     compared = 0
     for case in cases:
-        conclusive = _compare_case(subject, case, bounds, report, totals, prefix, on_stimulus=layers is not None)
+        conclusive = _compare_case(subject, case, bounds, report, totals, prefix, layers is not None, answer)
         compared += subject.chunk if conclusive or subject.chunk == 1 else 0
     if layers is None:
         for layer in totals:
@@ -50,22 +51,28 @@ def require_compared(subject: Subject, compared: int, report: Report) -> None:
         report.fail(report.layers[0].name, 0, problem)
 
 
+def _bound_steps(case: Case, bounds: Bounds) -> dict[int, StepBounds]:
+    """Return the rounding bounds of each compared step of a call; the last call's are kept for the next subject."""
+    if bounds.last[0] is not case:
+        bounds.last = case, {
+            k: bounds.step(case.x[k], {name: spikes[k] for name, spikes in case.spikes.items()}, partial(case.state_at, k))
+            for k in sorted({*range(len(case.y)), *(k for expected in case.expected.values() for k in expected)})
+        }  # fmt: skip
+    return bounds.last[1]
+
+
 def _compare_case(
     subject: Subject, case: Case, bounds: Bounds, report: Report, layers: list[LayerReport], prefix: str,
-    on_stimulus: bool,
+    on_stimulus: bool, answer: Answer | None,
 ) -> bool:  # fmt: skip
     """Compare one call of an artifact layer by layer; return False if the rest of the call became meaningless."""
     try:
-        answer = subject.run_forced(case)
+        answer = answer or subject.run_forced(case)
     except CannotRun as problem:
         report.fail(problem.layer, case.step, f"{prefix}{problem}")
         return False
     several = not subject.shows_spikes and subject.chunk > 1
-    indices = sorted({*range(len(case.y)), *(k for expected in case.expected.values() for k in expected)})
-    steps = {}
-    for k in indices:
-        fired = {name: spikes[k] for name, spikes in case.spikes.items()}
-        steps[k] = bounds.step(case.x[k], fired, partial(case.state_at, k))
+    steps = _bound_steps(case, bounds)
     any_edge = False
     for layer in (layer for layer in layers if layer.name in case.expected):
         expected, threshold = case.expected[layer.name], float(bounds.neurons[layer.name].attrs["v_threshold"])

@@ -33,12 +33,13 @@ from plif_export.core.proof.arithmetic.bounds import Bounds
 from plif_export.core.proof.arithmetic.interpret import Array, State
 from plif_export.core.proof.compare import count_mismatches, differing_spikes
 from plif_export.core.proof.forced import check_teacher_forced, require_compared
-from plif_export.core.proof.reference import History, Reference
+from plif_export.core.proof.reference import History, Reference, describe_reference
 from plif_export.core.proof.report import LayerReport, Report
 from plif_export.core.proof.structure import compare_cards
 from plif_export.core.proof.subjects.slices import CannotRun
-from plif_export.core.proof.subjects.subject import Answer, States, Subject, split_calls
+from plif_export.core.proof.subjects.subject import Answer, Case, States, Subject, split_calls
 from runtime.core.base.errors import PlifError
+from runtime.core.base.progress import show_stage
 from runtime.core.engines.session import to_spike_counts
 from runtime.core.model.card import Card
 from runtime.core.model.graph import Graph, state_key
@@ -47,19 +48,14 @@ from runtime.core.parts import load_from_parts
 UNTESTED_WEIGHTS = "weights and thresholds that the input leaves unused"
 ROWS_TOGETHER = (33, 17, 3)  # batch sizes, compared with each stream alone
 LARGE = 10**7  # weights; then the first three rows and the last stand for all
+CALLS = 16  # of an engine in a row, whose results are in memory at once
 
 
 def run_gate(
-    subject: Subject,
-    reference: Reference,
-    x: Array,
-    start: Sequence[State] | None = None,
-    *,
-    graph: Graph,
-    expected: Card | None = None,
-    model_in_fp32: Reference | None = None,
-    seed: int = 0,
-) -> Report:
+    subject: Subject, reference: Reference, x: Array, start: Sequence[State] | None = None, *, graph: Graph,
+    expected: Card | None = None, model_in_fp32: Reference | None = None, seed: int = 0,
+    engines: Sequence[Subject] = (),
+) -> Report:  # fmt: skip
     """Run the whole parity proof of an artifact on x [T, B, C, H, W] float32: B streams, one at a time.
 
     start     the states of each stream, {key: [1, ...]} float32; from reset if None
@@ -67,6 +63,7 @@ def run_gate(
               random spikes
     expected  the card that the model gives
     model_in_fp32  the model itself, if the reference has rounded weights and the subject shows spikes
+    engines   sessions of engines that run the same artifact, which must pass as well
     """
     if x.ndim < 3 or not len(x) or not x.shape[1]:
         raise PlifError(
@@ -79,20 +76,25 @@ def run_gate(
     report = Report(precision=subject.card["precision"], steps=len(x), streams=x.shape[1], layers=layers, seed=seed)
     report.inputs = [float(x.min()), float(x.max())]
     report.rounding = model_in_fp32 is not None
+    report.proved_with = describe_reference(reference)
     states = [reference.initial() for _ in range(x.shape[1])] if start is None else list(start)
     if not _check_start(subject, reference, report):
         return report
     spike_counts = {layer: np.zeros(2, np.int64) for layer in reference.layers}  # [spikes, the number in saturation]
     compared, bounds = 0, Bounds(graph, subject.half)
-    flips = (
-        None
-        if model_in_fp32 is None
-        else precision_part(report.precision).load("flips:FlipCounter")(model_in_fp32, graph)
-    )
+    checks = [EngineCheck(engine, graph, bounds) for engine in engines if _check_start(engine, reference, report)]
+    flips = None
+    if model_in_fp32 is not None:
+        flips = precision_part(report.precision).load("flips:FlipCounter")(model_in_fp32, graph)
     for b, state in enumerate(states):
+        show_stage(f"proof: stream {b + 1} of {len(states)}")
         history = reference.run(x[:, b : b + 1], state)
         forced_layers = layers if subject.shows_spikes else None
-        compared += check_teacher_forced(subject, split_calls(history, subject.chunk), bounds, report, forced_layers)
+        cases = list(split_calls(history, subject.chunk))
+        for case, *answers in zip(cases, *[check.run(cases) for check in checks], strict=True):
+            compared += check_teacher_forced(subject, [case], bounds, report, forced_layers)
+            for check, answer in zip(checks, answers, strict=True) if report.passed else ():
+                check.compare(case, answer, report)
         for layer in layers:
             layer_history = history.layers[layer.name]
             spike_counts[layer.name] += layer_history.spikes, layer_history.max_spikes
@@ -105,10 +107,10 @@ def run_gate(
     if flips is not None:
         report.rounded_fire = flips.any_fires(x)
     if subject.engine is not None:
-        report.engine_steps += compared
+        report.add_engine(subject.engine, subject.threads, subject.flushes, compared)
     if all(spikes in (0, most) for spikes, most in spike_counts.values()):
         report.fail(layers[0].name, 0, "no layer fired (or all fired always), so nothing was shown")
-    _check_beyond_input(subject, x, states, graph, bounds, report, seed)
+    _check_beyond_input(subject, x, states, graph, bounds, report, seed, [check.subject for check in checks])
     report.untested = bounds.untested
     if report.passed and expected is not None:
         _check_card(subject.card, expected, report)
@@ -116,19 +118,53 @@ def run_gate(
         report.add_layer(layer)
         if not subject.shows_spikes:  # one division over all streams; a mean over streams may differ in the last bit
             layer.rate = float(np.divide(*spike_counts[layer.name]))
+    for check in checks:
+        check.finish(report)
+        if report.passed and check.subject is not subject.runtime:
+            _check_beyond_input(check.subject, x, states, graph, check.bounds, report, seed, None)
     return report
 
 
+class EngineCheck:
+    """The gate's checks of one engine that runs an artifact, next to those of the artifact itself.
+
+    bounds  those of the artifact, whose calls are the same; an engine that rounds otherwise gets its own
+    """
+
+    def __init__(self, subject: Subject, graph: Graph, bounds: Bounds) -> None:
+        self.subject, self.compared = subject, 0
+        self.bounds = bounds if bounds.half == subject.half else Bounds(graph, subject.half)
+        self.layers = [LayerReport(layer) for layer in bounds.neurons]
+
+    def run(self, cases: Sequence[Case]) -> Iterator[Answer | Exception]:
+        """Run calls of the engine, some in a row: its threads spin after a call, and take time from all else."""
+        for first in range(0, len(cases), CALLS):
+            yield from [self._call(case) for case in cases[first : first + CALLS]]
+
+    def _call(self, case: Case) -> Answer | Exception:
+        try:
+            return self.subject.run_forced(case)
+        except (CannotRun, PlifError) as problem:
+            return problem
+
+    def compare(self, case: Case, answer: Answer | Exception, report: Report) -> None:
+        """Compare a call that the engine ran with the reference model."""
+        if isinstance(answer, Exception):
+            report.fail("states", case.step, f"{self.subject.signature}{answer}")
+        else:
+            self.compared += check_teacher_forced(self.subject, [case], self.bounds, report, self.layers, answer=answer)
+
+    def finish(self, report: Report) -> None:
+        """Add the engine to the report, which fails if no call of it could be compared to its end."""
+        report.add_engine(str(self.subject.engine), self.subject.threads, self.subject.flushes, self.compared)
+        if report.passed:
+            require_compared(self.subject, self.compared, report)
+
+
 def check_engine(
-    subject: Subject,
-    reference: Reference,
-    x: Array,
-    start: Sequence[State],
-    report: Report,
-    *,
-    graph: Graph,
+    subject: Subject, reference: Reference, x: Array, start: Sequence[State], report: Report, *, graph: Graph,
     seed: int = 0,
-) -> None:
+) -> None:  # fmt: skip
     """Run the parity proof's checks on an engine that runs an ONNX file which has passed the proof itself.
 
     The checks are start, teacher-forced, random spikes, faint states and rows. The card and the free runs are in the
@@ -138,29 +174,33 @@ def check_engine(
     file's report, and fails it.
     """
     if _check_start(subject, reference, report):
-        histories = (reference.run(x[:, b : b + 1], state) for b, state in enumerate(start))
-        all_cases = (case for history in histories for case in split_calls(history, subject.chunk))
-        bounds = Bounds(graph, subject.half)
-        layers = [LayerReport(layer) for layer in reference.layers]
-        compared = check_teacher_forced(subject, all_cases, bounds, report, layers)
-        for layer in layers:
+        check = EngineCheck(subject, graph, Bounds(graph, subject.half))
+        for b, state in enumerate(start):
+            cases = list(split_calls(reference.run(x[:, b : b + 1], state), subject.chunk))
+            for case, answer in zip(cases, check.run(cases), strict=True):
+                check.compare(case, answer, report)
+        for layer in check.layers:
             report.add_layer(layer)
-        report.engine_steps += compared
-        require_compared(subject, compared, report)
-        _check_beyond_input(subject, x, start, graph, bounds, report, seed)
+        check.finish(report)
+        _check_beyond_input(subject, x, start, graph, check.bounds, report, seed)
 
 
 def _check_beyond_input(
-    subject: Subject, x: Array, start: Sequence[State], graph: Graph, bounds: Bounds, report: Report, seed: int
-) -> None:
-    """Check an artifact beyond the given input: several rows in a batch, random spikes, and the form of its calls."""
+    subject: Subject, x: Array, start: Sequence[State], graph: Graph, bounds: Bounds, report: Report, seed: int,
+    engines: Sequence[Subject] | None = (),
+) -> None:  # fmt: skip
+    """Check an artifact beyond the given input: several rows in a batch, random spikes, and the form of its calls.
+
+    engines  those that are checked with it from faint states; None: it is itself such an engine
+    """
     if report.passed:
         _compare_rows(subject, x, start, bounds, report)
     probe = load_from_parts("observers", "question of the gate")
     if probe is None:
         report.not_proved = list(dict.fromkeys([*report.not_proved, UNTESTED_WEIGHTS]))
     elif report.passed:
-        probe(subject, graph, bounds, report, x, seed)
+        runners = [] if engines is None else dict.fromkeys([subject, subject.runtime, *engines])
+        probe(subject, graph, bounds, report, x, seed, list(runners))
     check_form = load_from_parts("writers", subject.card["form"])
     if check_form is not None and report.passed:
         check_form(subject, x, start, bounds, report)

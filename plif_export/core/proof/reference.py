@@ -21,6 +21,7 @@ import torch
 
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.proof.arithmetic.interpret import Array, LayerStep, State
+from plif_export.core.proof.report import ProvedWith
 from plif_train.core.network.network import Network
 from runtime.core.base.errors import PlifError
 from runtime.core.model.graph import Graph, Node, state_key
@@ -78,9 +79,11 @@ class Reference(ABC):
     """The interface of a reference model, to which a parity proof compares an artifact.
 
     layers  the names of the neuron layers, in forward order
+    mode    how it computes, for the report
     """
 
     layers: list[str]
+    mode: str = "PyTorch, evaluation mode, float32, one step and one stream a call"
 
     @abstractmethod
     def initial(self) -> State:
@@ -94,8 +97,16 @@ class Reference(ABC):
         """Run T steps of one stream through the reference model, x [T, 1, C, H, W] float32, from a state."""
 
 
+def describe_reference(reference: Reference) -> ProvedWith:
+    """Return how a reference model runs, for the report of a proof in which nothing else was run yet."""
+    torch_version = str(torch.__version__)
+    return ProvedWith(torch=torch_version, device="cpu", mode=reference.mode, threads=1, engines=[], not_run=[])
+
+
 class GraphReference(Reference):
     """A reference model that runs a graph in NumPy float32, before any transformation (pass) for export."""
+
+    mode = "NumPy interpreter, float32, one step and one stream a call"
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

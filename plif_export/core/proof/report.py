@@ -47,6 +47,35 @@ class StructureRecord(TypedDict):
 Evidence = TypedDict("Evidence", {"what": str, "for": str, "how": str})
 
 
+class ProvedEngine(TypedDict):
+    """The record of an engine that was compared with the model, opened as `runtime.load` opens it.
+
+    threads  the most that a call takes
+    flush_denormals  whether it makes 0 of numbers below 2^-126
+    steps    the number of steps that were compared to the end
+    """
+
+    name: str
+    threads: int | None
+    flush_denormals: bool | None
+    steps: int
+
+
+class ProvedWith(TypedDict):
+    """The record of what was run for a proof: the model itself, and the engines.
+
+    torch    the version of PyTorch;  device, mode, threads: how the model was run
+    not_run  engines that open such a file and were not run, with the reason in brackets if they were tried
+    """
+
+    torch: str
+    device: str
+    mode: str
+    threads: int
+    engines: list[ProvedEngine]
+    not_run: list[str]
+
+
 class ThoroughRecord(TypedDict):
     """The record of a thorough proof (option --thorough): its number of steps, and the differences found.
 
@@ -91,10 +120,14 @@ class Report:
                     weights fires on the input from reset
     probed        neuron-steps that were compared on random spikes;  rows: streams that ran in one batch
     loops         of a loop form: the numbers of steps that were compared in one call
-    engine        the engine that was compared;  engine_steps: the number of its steps that were compared to the end
+    engine        the engines that were compared, by comma;  engine_steps: the number of steps that were compared to the
+                  end, in each
+    proved_with   None if nothing was run
+    sha256        of the file or folder that was judged, as `plif export` gives it and `plif stream` accepts it
     digest        None if the card has none
     structure     empty when equal
     thorough      None unless a thorough proof was requested
+    remarks       of parts, about further checks
     seed          of the random input;  inputs: its least and its largest number
     failed_at     the first failure
     first_divergence  layer and step of the first difference on the stimulus, or else of the failure
@@ -122,7 +155,10 @@ class Report:
     loops: list[int] = field(default_factory=list)
     engine: str | None = None
     engine_steps: int = 0
+    proved_with: ProvedWith | None = None
+    sha256: str | None = None
     thorough: ThoroughRecord | None = None
+    remarks: list[str] = field(default_factory=list)
     seed: int = 0
     inputs: list[float] = field(default_factory=list)
     digest: FileDigestRecord | None = None
@@ -158,11 +194,9 @@ class Report:
             f"({self.excused} excused), max |dv| {self.max_abs_dv:.1e}, "
         )
         decided = f"{self.decisions_changed} of {self.decisions} decisions changed"
-        decisions = (
-            (decided if self.decisions else "maps, about which nothing is decided")
-            + untested
-            + self._thorough_sentence()
-        )
+        decisions = (decided if self.decisions else "maps, about which nothing is decided") + untested
+        remarks = [*([f"read on {self.module}"] if self.module else []), *self.remarks]
+        decisions += "".join(f"; {remark}" for remark in remarks)
         if not self.rounding:
             return gate + (f"against the same {self.precision} weights, " * (self.precision != "fp32")) + decisions
         silent = "" if self.rounded_fire else "; no layer with such weights fires on this input from reset"
@@ -176,11 +210,8 @@ class Report:
         """Return lines that list the first places where an artifact differs from what the exporter would write."""
         if "structure" in self.not_proved:
             return ["structure: not compared"]
-        overflow = (
-            [f"structure: and {len(self.structure) - MOST_LINES} places more"]
-            if len(self.structure) > MOST_LINES
-            else []
-        )
+        more = len(self.structure) - MOST_LINES
+        overflow = [f"structure: and {more} places more"] if more > 0 else []
         lines = [f"structure: {d['where']} is {d['found']}; the model gives {d['expected']}" for d in self.structure]
         return [*lines[:MOST_LINES], *overflow]
 
@@ -195,11 +226,8 @@ class Report:
             entries.append(("loop", "sampled", f"calls of {', '.join(map(str, self.loops))} steps"))
         if self.module:
             entries.append(("reading the module", "sampled", self.module))
-        if (
-            self.passed
-            and not self.structure
-            and not any(subject.startswith("structure") for subject in self.not_proved)
-        ):
+        compared = not any(text.startswith("structure") for text in self.not_proved)
+        if self.passed and compared and not self.structure:
             rounded = "" if self.precision == "fp32" else f", weights rounded to {self.precision}"
             model = "what was read of the module" if self.module else "the model"
             method = f"as this version writes {model}, by identities of real numbers{rounded}"
@@ -211,16 +239,6 @@ class Report:
     def evidence_sentence(self) -> str:
         """Return the evidence of an artifact's parity proof in one line."""
         return "; ".join(f"{entry['for']}: {entry['what']} ({entry['how']})" for entry in self.evidence())
-
-    def _thorough_sentence(self) -> str:
-        if self.thorough is None:
-            return ""
-        steps, parted = self.thorough["steps"], self.thorough["parted"]
-        about = f"about {steps // parted}" if parted else f"all {steps}"
-        return (
-            f"; free runs stay equal for {about} steps; {self.thorough['restarts']} restarts beside the thresholds found "
-            f"no input on which they part"
-        )
 
     def digest_sentence(self) -> str:
         """Return one line that states whether an artifact is unchanged since its export, by its digest."""
@@ -258,6 +276,19 @@ class Report:
         """Record a difference at a layer and step in a proof's report, if it is the earliest so far."""
         if self.first_divergence is None or step < self.first_divergence["step"]:
             self.first_divergence = {"layer": layer, "step": step}
+
+    def add_engine(self, name: str, threads: int | None, flush_denormals: bool | None, steps: int) -> None:
+        """Add an engine, and the number of its steps that were compared to the end, to a proof's report."""
+        assert self.proved_with is not None
+        engines = self.proved_with["engines"]
+        engines.append({"name": name, "threads": threads, "flush_denormals": flush_denormals, "steps": steps})
+        self.engine = ", ".join(engine["name"] for engine in engines)
+        self.engine_steps = min(engine["steps"] for engine in engines)
+
+    def set_not_run(self, names: list[str]) -> None:
+        """Record the engines that open such a file and were not run in a proof."""
+        if self.proved_with is not None:
+            self.proved_with["not_run"] = names
 
     def add_layer(self, layer: LayerReport, counts: bool = True) -> None:
         """Add a layer's counts of spikes and differences to the totals of a proof's report."""

@@ -28,7 +28,7 @@ from onnx import numpy_helper
 from plif_export.core.proof.report import StructureRecord
 from runtime.core.base.files import read_regular
 from runtime.core.model.artifacts import CARD_FILE, CARD_KEY
-from runtime.core.model.card import Card, parse_card
+from runtime.core.model.card import RULE_KEYS, Card, parse_card
 from runtime.core.model.readers.contents import PART
 
 PlainValue: TypeAlias = object  # dicts, lists, arrays, bytes, texts, numbers
@@ -40,7 +40,7 @@ UNVERIFIED_FIELDS = (
     "provenance",
     "memory",
 )  # statements of the exporter about the day and the machine of the export
-LATER_FIELDS = ("exit", "decide")  # fields that later plif commands write into a card; a model may have decide, too
+LATER_FIELDS = ("exit", *RULE_KEYS)  # fields that later plif commands write into a card; a model may have rules, too
 MOST_ULP = {np.dtype(np.float32): (2, np.int32), np.dtype(np.float16): (1, np.int16)}
 ORDER = "order"  # of the records of a list that are compared by their names
 MOST_CHARS = 60  # characters of a value
@@ -261,19 +261,23 @@ def _message_name(message: ProtobufMessage) -> str:
 # --- folders --------------------------------------------------------------------------------------------------------------
 
 
+def find_links(path: Path) -> Iterator[Difference]:
+    """Yield the entries of an artifact's folder that are no files and no folders: what they lead to may change later."""
+    for file in sorted(path.rglob("*")):
+        if file.is_symlink() or not (file.is_file() or file.is_dir()):
+            kind = f"a link to {os.readlink(file)}" if file.is_symlink() else "no file"
+            yield Difference(str(file.relative_to(path)), "a file", kind)
+
+
 def normalize_folder(path: Path, readers: Mapping[str, Callable[[Path, bytes], PlainValue]]) -> FileContents:
     """Return the contents of every file of an artifact's folder except its card, as text where possible.
-
-    Links are not followed.
 
     readers  {file name: a function of the file and its bytes that returns its contents, or raises PlifError}
     """
     contents: FileContents = {}
     for file in sorted(path.rglob("*")):
         name = str(file.relative_to(path))
-        if file.is_symlink():
-            contents[name] = f"a link to {os.readlink(file)}"
-        elif file.is_dir():
+        if file.is_dir():
             contents[name] = "a folder"
         elif name != CARD_FILE:
             data = read_regular(file, PART)

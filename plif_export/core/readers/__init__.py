@@ -106,15 +106,27 @@ def _hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _split_code(model: str | Path | nn.Module) -> tuple[str | None, str]:
+    """Split `path.py:NAME` into the path and the name; the path is None for a model that is no code."""
+    path, _, name = str(model).rpartition(":") if isinstance(model, str | Path) else ("", "", "")
+    if name.endswith(".py"):
+        path, name = str(model), ""
+    return (path, name) if path.endswith(".py") and not (name and os.path.lexists(str(model))) else (None, "")
+
+
+def leave_code_to_child(model: str | Path) -> None:
+    """Go on in a child process if a command's model is code, `path.py:NAME`, so that a crash of it is one line."""
+    if _split_code(model)[0] is not None and (run := load_from_parts("readers", "continue_in_child")) is not None:
+        run(str(model))
+
+
 def resolve_network(model: str | Path | nn.Module) -> str | Path | nn.Module:
     """Run the Python code that `path.py:NAME` names and return its torch module; return other models unchanged.
 
     A path of an existing file stays a path, whatever its name.
     """
-    path, _, name = str(model).rpartition(":") if isinstance(model, str | Path) else ("", "", "")
-    if name.endswith(".py"):
-        path, name = str(model), ""
-    if not path.endswith(".py") or (name and os.path.lexists(str(model))):
+    path, name = _split_code(model)
+    if path is None:
         return model
     run_code = load_from_parts("readers", "run_code")
     if run_code is None:

@@ -41,7 +41,7 @@ class ModelFacts:
     view           "upright": recordings that their format stores rotated must be rotated back; None: as stored
     sensor         (width, height) of the training recordings; None if not known
     trained_on     statistics of the training recordings (runtime/core/events/fit.py); None if not known
-    decide         the decision rule for feeds, from the model's card; None: not stated
+    rules          the decision rules for feeds, from the model's card, by key
     unstated       the facts of OPTIONAL_FACTS that neither the model nor its owner stated: they have default values
     """
 
@@ -56,7 +56,7 @@ class ModelFacts:
     view: str | None = None
     sensor: tuple[int, int] | None = None
     trained_on: dict[str, object] | None = None
-    decide: dict[str, object] | None = None
+    rules: dict[str, dict[str, object]] = field(default_factory=dict)
 
     @property
     def classes_named(self) -> bool:
@@ -80,7 +80,7 @@ class ModelFacts:
     def from_network(cls, net: Network) -> ModelFacts:
         meta = net.meta
         stated = {name: getattr(meta, name) for name in ("kind", "shape", "T", "classes", "framing", "normalisation")}
-        optional = {name: getattr(meta, name) for name in ("view", "sensor", "trained_on", "decide")}
+        optional = {name: getattr(meta, name) for name in ("view", "sensor", "trained_on", "rules")}
         return cls(str(net.notation), **stated, **optional)
 
     @classmethod

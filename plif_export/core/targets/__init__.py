@@ -43,11 +43,8 @@ def find_target(name: str, options: Mapping[str, str] | None = None) -> Target:
 def _load_target(name: str, layout: str) -> Target:
     part: Part | None = None
     if name in list_targets():
-        part = (
-            find_parts("targets")[layout]
-            if layout in list_layouts(name)
-            else index_by_name(find_parts("targets"))[name]
-        )
+        built_in = find_parts("targets")
+        part = built_in[layout] if layout in list_layouts(name) else index_by_name(built_in)[name]
     else:
         part = index_by_name(third_party_parts("targets")).get(name)
     if part is None:

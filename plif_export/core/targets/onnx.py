@@ -16,6 +16,7 @@ class OnnxTarget(Target):
 
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
+    is_onnx: ClassVar[bool] = True
     forms: ClassVar[tuple[str, ...]] = FORMS
     precisions: ClassVar[tuple[str, ...]] = PRECISIONS
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 import onnx
 
+from plif_export.core.options import ExportOptions
 from plif_export.core.proof.report import Report
-from plif_export.core.proof.structure import FileContents
+from plif_export.core.proof.structure import Difference, FileContents, find_differences
 from plif_export.core.proof.subjects.subject import Subject
 from plif_export.core.readers.rules import Problem
 from runtime.core.api import Model, load
@@ -43,7 +44,7 @@ class ExportJob:
     card     the artifact's card
     options  the user's --set NAME=VALUE,..., checked by the target
     notes    lines for the user; a target adds its own
-    command  the command line that repeats the export
+    request  the model, the output path and the options of the export, as the user gave them
     proved_sha256  of the ONNX form that passed the gate, without its card; None without a proof
     not_run  why this machine cannot run the artifact, set by the target; the gate then runs no engine
     name     of the artifact's file or folder
@@ -56,7 +57,7 @@ class ExportJob:
     card: Card
     options: Mapping[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    command: str = ""
+    request: tuple[object, str | Path | None, ExportOptions] | None = None
     proved_sha256: str | None = None
     not_run: str | None = None
     name: str = "model"
@@ -75,6 +76,7 @@ class Target:
     math        the default of an export: "folded" or "exact"
     options     the names that --set takes
     nondeterministic_options  those options that do not change the artifact
+    is_onnx     whether the artifact is the ONNX form itself, so that its engines are proved with it
     engine      the runtime's engine that opens the artifact and must pass the gate; None if there is none
     """
 
@@ -88,6 +90,7 @@ class Target:
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
     options: ClassVar[tuple[str, ...]] = ()
     nondeterministic_options: ClassVar[tuple[str, ...]] = ()
+    is_onnx: ClassVar[bool] = False
     engine: ClassVar[str | None] = None
 
     def check(self, graph: Graph, card: Card, options: Mapping[str, str]) -> None:
@@ -121,6 +124,10 @@ class Target:
     def normalized_contents(self, path: Path, card: Card) -> FileContents:
         """Return all contents of an artifact except its card, in a form to compare with a second export's."""
         raise NotImplementedError
+
+    def compare_contents(self, artifact: tuple[Path, Card], expected: tuple[Path, Card]) -> Iterator[Difference]:
+        """Yield the differences between an artifact and a second export, both with their cards, which are left out."""
+        yield from find_differences(self.normalized_contents(*artifact), self.normalized_contents(*expected))
 
     def stored_name(self, path: Path, card: Card) -> str:
         """Return the name that an artifact stores of itself, given when it was written; else its current name."""

@@ -39,10 +39,14 @@ class Emitter:
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.outputs: set[str] = set()  # names of the tensors that nodes output
 
-    def op(self, op: str, inputs: Sequence[str], output: str, **attrs: Any) -> str:
-        """Add an ONNX node with one output to the file that is built, and return the name of that output tensor."""
+    def op(self, op: str, inputs: Sequence[str], output: str, unused: int = 0, /, **attrs: Any) -> str:
+        """Add an ONNX node to the file that is built, and return the name of its first output tensor.
+
+        unused  the number of its further outputs, which nothing reads
+        """
         output += self.tag
-        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{output}/{op}", **attrs))
+        outputs = [output, *(f"{output}.unused{i}" for i in range(unused))]
+        self.nodes.append(helper.make_node(op, list(inputs), outputs, name=f"{output}/{op}", **attrs))
         self.outputs.add(output)
         return output
 

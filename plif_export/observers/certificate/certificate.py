@@ -48,9 +48,13 @@ HOW = (
     "off at all given tensors, which are fed, but not at those that it makes. For a tensor that was made, cell = floor(value 2^k "
     "+ u / 65536) in float64, of u(tensor/i, elements of a sample); where rounding could change it the cell is 0: of all cells, "
     "sample after sample, `left_out` has the first such place and then the distance to each next one. `cells` is the SHA-256 of "
-    "all cells as little-endian signed 64-bit numbers. `weights` has the SHA-256 of each parameter of the model before any "
-    "folding or rounding, as little-endian float32. The metadata of the file are not covered. `sha256` in the last line is of "
-    "all bytes before that line."
+    "all cells as little-endian signed 64-bit numbers. A layer of `made` is a layer of neurons with all that its input needs of "
+    "given spikes, or `output`; of neurons it has the spikes (.s), the charge before the reset (.h) and each state after it "
+    "(.next). `share` has the part of all values that is not left out, and the least part of a given tensor that is not 0 in "
+    "some sample: the part of the weights that count. `weights` has the SHA-256 of each parameter as plif read it from the "
+    "model, before anything is folded into weights or rounded, as little-endian float32 in C order. alpha is no parameter that "
+    "was trained, but 1 / tau in float32: of a PLIF neuron the sigmoid of its w, which is not hashed. The metadata are not "
+    "covered. `sha256` in the last line is of all bytes before that line."
 )
 Record = dict[str, Any]
 
@@ -80,6 +84,10 @@ class CertificateInput:
         u = draw_uint16(seed, self.tensor, (1, *self.shape))
         counts = 1 + np.searchsorted(np.array(self.rule["levels"], np.int64), u, side="right")
         return np.where(u % self.rule["one_in"] == i, counts, 0).astype(np.float32)
+
+    def used(self, seed: int) -> Array:
+        """Return where an input tensor is not 0 in some sample: bool [1, *shape]."""
+        return np.asarray(np.any([self.sample(seed, i) != 0 for i in range(SAMPLES)], axis=0))
 
 
 @dataclass
@@ -116,6 +124,10 @@ class TensorHash:
         self.left_out.append(left_out)
         self.cells.update(np.where(left_out, 0, cells).astype("<i8").tobytes())
         return int(np.sum(~left_out & (np.floor(output.actual.astype(np.float64) * 2.0**self.k + u) != cells)))
+
+    def hashed(self) -> Array:
+        """Return which values of all samples the hash covers: bool [values]."""
+        return ~np.concatenate(self.left_out).ravel()
 
     def record(self, tensor: str) -> Record:
         places = np.flatnonzero(np.concatenate(self.left_out))
@@ -166,7 +178,7 @@ def certify(
     params = {f"{n.name}.{key}": np.asarray(v, "<f4") for n in weights for key, v in n.params.items()}
     return _format_json(
         {
-            "format": "plif certificate 1",
+            "format": "plif certificate 2",
             "how": HOW,
             "file": file,
             "precision": card["precision"],
@@ -177,9 +189,20 @@ def certify(
                 {"layer": layer, "tensors": [tensor_hash.record(name) for name, tensor_hash in tensors.items()]}
                 for layer, tensors in hashes.items()
             ],
+            "share": {
+                "values": _round_down(
+                    np.concatenate([t.hashed() for tensors in hashes.values() for t in tensors.values()])
+                ),
+                "weights": min(_round_down(tensor.used(seed)) for tensor in inputs.values()),
+            },
             "weights": {name: hashlib.sha256(v.tobytes()).hexdigest() for name, v in params.items()},
         }
     )
+
+
+def _round_down(covered: Array) -> float:
+    """Return the part of an array's values that are true, to four digits."""
+    return float(np.floor(1e4 * covered.mean()) / 1e4)
 
 
 def _fraction_bits(reach: Array, size: int) -> int:
@@ -274,7 +297,7 @@ def _output_tensors(step: StepBounds, subject: SlicedFile, fed: dict[str, Array]
 def _format_json(record: Record) -> str:
     """Format a certificate as JSON, one line per member; the last line is the hash of the bytes before it."""
     text = json.dumps(record, separators=(",", ":"))
-    for mark in ('{"tensor":', '{"layer":', '"how":', '"file":', '"given":', '"made":', '"weights":'):
+    for mark in ('{"tensor":', '{"layer":', '"how":', '"file":', '"given":', '"made":', '"share":', '"weights":{"'):
         text = text.replace(mark, "\n" + mark)
     head = text[:-1] + ",\n"
     return f'{head}"sha256":"{hashlib.sha256(head.encode()).hexdigest()}"}}\n'

@@ -35,6 +35,7 @@ from plif_export.core.proof.forced import check_teacher_forced, require_compared
 from plif_export.core.proof.reference import GraphReference, draw_state
 from plif_export.core.proof.report import Report
 from plif_export.core.proof.subjects.subject import Case, Subject, split_calls
+from plif_export.observers.random_states.from_reset import check_from_reset
 from runtime.core.model.graph import Graph, Node, state_key
 
 COUNTS = 0.3  # mean of the random input
@@ -57,14 +58,19 @@ OUTPUT = ""  # in place of a layer's name
 Fires = dict[str, Array]  # {layer: [steps, rows, ...] bool}
 
 
-def check_random_states(subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array, seed: int) -> None:
-    """Test an artifact from random spikes and from nearly zero states; fail the proof's report on errors.
+def check_random_states(
+    subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array, seed: int, runners: Sequence[Subject]
+) -> None:
+    """Test an artifact from random spikes, from reset, and from nearly zero states; fail the proof's report on errors.
 
-    x [T, B, ...]: the stimulus of the gate
+    x [T, B, ...]: the stimulus of the gate;  runners: to be tested from nearly zero states
     """
-    check_random_spikes(subject, graph, bounds, report, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    check_random_spikes(subject, graph, bounds, report, rng)
     if report.passed:
-        check_faint_states(subject, graph, bounds, report, x)
+        check_from_reset(subject, graph, bounds, report, rng)
+    if report.passed:
+        check_faint_states(runners, graph, bounds, report, x)
 
 
 def check_random_spikes(
@@ -83,29 +89,32 @@ def check_random_spikes(
     require_compared(subject, compared, report)
 
 
-def check_faint_states(subject: Subject, graph: Graph, bounds: Bounds, report: Report, x: Array) -> None:
+def check_faint_states(runners: Sequence[Subject], graph: Graph, bounds: Bounds, report: Report, x: Array) -> None:
     """Test calls of an artifact from states near or below the smallest normal float, without input and on x.
 
-    The subject and the runtime run from FAINT, of both signs, and 0: each in every neuron, or in every seventh if a
-    call takes one row. Adds to the report, and fails it.
+    Each runner starts from FAINT, of both signs, and 0: each in every neuron, or in every seventh if a call takes one
+    row. Adds to the report, and fails it.
+
+    runners  the artifact and the engines that run it, with equal calls
     """
     values = np.array([0, *FAINT, *-FAINT], np.float32)
-    for runner in {subject: None, subject.runtime: None}:
+    limits = {runner: bounds if runner.half == bounds.half else Bounds(graph, runner.half) for runner in runners}
+    groups: dict[tuple[int, ...], list[Subject]] = {}
+    for runner in runners:
         together = runner.forces_rows and runner.chunk == 1 and runner.accepts_rows(len(values))
-        for first in [range(len(values))] if together else [[0], [3]]:
-            offsets = np.array(first)[:, None]
-            start = {
-                state_key(n.layer, name): values[(offsets + np.arange(prod(n.shape))) % len(values)].reshape(
-                    -1, *n.shape
-                )
-                for n in graph.neurons
-                for name in n.initial
-            }
-            for frames in (np.zeros_like(x[: runner.chunk, :1]), x[: runner.chunk, :1]):
-                history = GraphReference(graph).run(frames.repeat(len(offsets), 1), start)
-                check_teacher_forced(
-                    runner, split_calls(history, runner.chunk), bounds, report, prefix="from faint states, "
-                )
+        for first in [tuple(range(len(values)))] if together else [(0,), (3,)]:
+            groups.setdefault(first, []).append(runner)
+    for first, group in groups.items():
+        offsets, chunk = np.array(first)[:, None], group[0].chunk
+        start = {
+            state_key(n.layer, name): values[(offsets + np.arange(prod(n.shape))) % len(values)].reshape(-1, *n.shape)
+            for n in graph.neurons
+            for name in n.initial
+        }
+        for frames in (np.zeros_like(x[:chunk, :1]), x[:chunk, :1]):
+            (case,) = split_calls(GraphReference(graph).run(frames.repeat(len(first), 1), start), chunk)
+            for runner in group:
+                check_teacher_forced(runner, [case], limits[runner], report, prefix="from faint states, ")
                 if not report.passed:
                     return
 
@@ -198,7 +207,7 @@ def find_reach(graph: Graph, names: Sequence[str]) -> InputReach:
             continue
         pending += node.inputs
         for weight in node.params.values():
-            if np.ndim(weight) > 1:
+            if np.ndim(weight) > 1 and node.inputs:  # a Constant reads nothing
                 fan, places = weight[0].size, max(1, prod(node.shape) // len(weight))
                 most = max(3, MOST_PRODUCTS // (fan * prod(node.shape)))
                 parts = min(-(-fan // ACTIVE), max(1, most * places // SEEN) if places > 1 else most)

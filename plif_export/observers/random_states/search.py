@@ -16,12 +16,12 @@ import numpy as np
 
 from plif_export.core.proof.arithmetic.bounds import Bounds
 from plif_export.core.proof.arithmetic.interpret import Array, State
-from plif_export.core.proof.compare import count_mismatches
 from plif_export.core.proof.forced import check_teacher_forced
 from plif_export.core.proof.reference import Reference
 from plif_export.core.proof.report import Report, ThoroughRecord
 from plif_export.core.proof.subjects.subject import Case, States, Subject, split_calls
 from plif_export.core.prove import Proof
+from plif_export.observers.random_states.from_reset import has_parted
 from plif_export.observers.random_states.probe import NEAR_THRESHOLD, draw_all_layers
 from runtime.core.events.stimulus import MOST
 from runtime.core.model.graph import Graph, state_key
@@ -44,6 +44,12 @@ def run_thorough(proof: Proof) -> None:
     report.thorough = record
     _run_long(subject, proof.file, proof.reference, proof.frames, proof.start, bounds, report, record)
     _search_inputs(subject, proof.graph, bounds, report, record, proof.rng)
+    steps, parted = record["steps"], record["parted"]
+    about = f"about {steps // parted}" if parted else f"all {steps}"
+    report.remarks += [
+        f"free runs stay equal for {about} steps",
+        f"{record['restarts']} restarts beside the thresholds found no input on which they part",
+    ]
 
 
 def _run_long(
@@ -70,13 +76,7 @@ def _run_long(
             engine_answer = subject.run_single(call, engine_states)
             y, after = judged(call, states)
             engine_states = engine_answer.after
-            mismatches = count_mismatches(engine_answer.y, y, bounds.largest.get("output", 0.0))
-            for layer, state in after.items():
-                mismatches += sum(
-                    count_mismatches(engine_states[layer][name], v, bounds.largest.get(layer, 0.0))
-                    for name, v in state.items()
-                )
-            if mismatches:
+            if has_parted(engine_answer, y, after, bounds):
                 record["parted"] += 1
                 check_teacher_forced(
                     subject, [case_of(call, states)], bounds, report, prefix=f"in step {record['steps']}, "

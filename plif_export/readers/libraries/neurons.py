@@ -7,6 +7,7 @@ neuron: `register_neuron`; docs/own-neurons.md has an example of twenty lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -88,17 +89,21 @@ def reset_neurons(module: nn.Module) -> None:
 
 
 def reset_like_user(module: nn.Module) -> str:
-    """Reset a PyTorch module as its user would: by the reset of its library, and reset() of every submodule.
+    """Reset a PyTorch module as its user would, and return the name of the function, for a message.
 
-    Returns: the name of the reset function, for a message.
+    By the reset of its library, and reset() of every submodule; without such a library by its own reset().
     """
+    packages = {cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__}
+    if packages.isdisjoint(LIBRARY_RESETS):
+        with suppress(AttributeError, TypeError):  # it has no reset, or one with arguments
+            methodcaller("reset")(module)
+            return "reset()"
     reset_neurons(module)
     for part in module.modules():
         try:
             methodcaller("reset")(part)
         except Exception:  # it has no reset, or one with arguments
             continue
-    packages = {cls.__module__.partition(".")[0] for part in module.modules() for cls in type(part).__mro__}
     return next((name for package, name in LIBRARY_RESETS.items() if package in packages), "reset()")
 
 

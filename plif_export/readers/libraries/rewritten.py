@@ -1,7 +1,9 @@
-"""Third-party classes that compute all time-steps at once: rewritten as a loop over steps, or refused with the reason.
+"""Third-party classes whose own code is no step of plain operations: rewritten, or refused with the reason.
+
+They compute all time-steps at once, or a whole layer of attention in a fused kernel (attention.py).
 
 The rewritten code is only used to record the class. The result is then compared with the class's own forward
-(module/check.py). To add a class, enter it in REWRITTEN, or in REFUSED with the reason and the advice.
+(module_runs/check.py). To add a class, enter it in REWRITTEN, or in REFUSED with the reason and the advice.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from plif_export.core.readers.rules import Problem, Unsupported, require
+from plif_export.readers.libraries.attention import rewrite_attention, rewrite_encoder_layer
 from plif_export.readers.libraries.layers import find_entry
 
-Forward = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
+Forward = Callable[..., Tensor | tuple[Tensor, Tensor | None]]
 
 
 def _rewrite_sliding_psn(m: Any) -> Forward:
@@ -93,16 +96,18 @@ def _rewrite_leaky_parallel(m: Any) -> Forward:
     return forward
 
 
-REWRITTEN: dict[str, Callable[[nn.Module], Forward]] = {
+REWRITTEN: dict[str, Callable[..., Forward]] = {
     "spikingjelly.activation_based.neuron.psn.SlidingPSN": _rewrite_sliding_psn,
     "snntorch._neurons.stateleaky.StateLeaky": _rewrite_state_leaky,
     "snntorch._neurons.linearleaky.LinearLeaky": _rewrite_state_leaky,
     "snntorch._neurons.leakyparallel.LeakyParallel": _rewrite_leaky_parallel,
+    "torch.nn.modules.activation.MultiheadAttention": rewrite_attention,
+    "torch.nn.modules.transformer.TransformerEncoderLayer": rewrite_encoder_layer,
 }
 
 
 def rewrite_forwards(module: nn.Module) -> None:
-    """Replace the forward of each submodule whose class is in REWRITTEN by one that computes step by step."""
+    """Replace the forward of each submodule whose class is in REWRITTEN by one of plain operations of each step."""
     for path, part in module.named_modules():
         make_forward = find_entry(part, REWRITTEN)
         if make_forward is not None:

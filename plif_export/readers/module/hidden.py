@@ -24,7 +24,8 @@ from plif_export.core.readers.rules import Problem
 from plif_export.readers.libraries.rewritten import rewrite_forwards
 from plif_export.readers.tracing.forms import CallForm
 from plif_export.readers.tracing.nodes import NodeTable, Steps, TraceNode
-from plif_export.readers.tracing.record import RANDOM_ADVICE, TraceRun
+from plif_export.readers.tracing.record import TraceRun
+from plif_export.readers.tracing.refused import RANDOM_ADVICE
 from plif_export.readers.unseen_state.asks import trace_env_reads
 from plif_export.readers.unseen_state.codes import find_access_line
 from plif_export.readers.unseen_state.generators import Anything, format_rng_state, get_rng_state
@@ -44,15 +45,16 @@ MAX_LENGTH = 4096  # the longest list that is tried
 ADVICE = "keep it in a tensor, and let every step do the same; use torch.where"
 
 
-def find_hidden_state(form: CallForm) -> tuple[list[Problem], list[str]]:
+def find_hidden_state(form: CallForm) -> tuple[list[Problem], list[str], bool]:
     """Search a module for Python state, such as a counter, that is in no tensor but changes what it computes.
 
-    Returns: the problems (one at most), and sentences about state that could not be proved harmless.
+    Returns: the problems (one at most), sentences about state that could not be proved harmless, and whether it may
+    read values of tensors where no recorder of PyTorch sees it.
     """
     search = _HiddenStateSearch(form)
     try:
         problems, not_proved = search.run()
-        return problems, [*not_proved, *search.env_reads]
+        return problems, [*not_proved, *search.env_reads], search.leaves_torch
     finally:
         search.initial_graph.restore()
 
@@ -64,7 +66,7 @@ class _HiddenStateSearch:
         self.initial_graph = ObjectGraph(self.module)
         self.length = 1 if form.kind == "step" else 2
         self.table = NodeTable(BATCH)
-        self.calls, self.env_reads, self.names = 0, list[str](), set[str]()
+        self.calls, self.env_reads, self.names, self.leaves_torch = 0, list[str](), set[str](), False
 
     def run(self) -> tuple[list[Problem], list[str]]:
         try:
@@ -117,7 +119,8 @@ class _HiddenStateSearch:
         with torch.no_grad(), self.form.set_length(self.length):
             run = partial(self.form.make_call(self.length), self.module, self.form.arrange_input(x))
             if self.calls == WARM_UP:
-                self.env_reads, self.names = trace_env_reads(run)
+                found = trace_env_reads(run)
+                self.env_reads, self.names, self.leaves_torch = found.lines, found.names, found.leaves_torch
             else:
                 run()
         return ObjectGraph(self.module)
@@ -126,7 +129,7 @@ class _HiddenStateSearch:
         """Record the operations of a module's next few steps; return the output nodes and the whole recording."""
         x = self.form.make_input(WINDOW, BATCH)
         with self.form.set_length(WINDOW):
-            run = TraceRun(self.table, self.module, WINDOW)
+            run = TraceRun(self.table, self.module, WINDOW, self.leaves_torch, self.graph.visited.values())
             run.record(self.form.arrange_input(x), self.form.axis, self.form.make_call(WINDOW))
         items = [leaf.items if isinstance(leaf, Steps) else [leaf] for leaf in tree_leaves(run.output)]
         return [node for leaf in items for node in leaf if isinstance(node, TraceNode)], run

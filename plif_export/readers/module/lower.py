@@ -6,8 +6,9 @@ path, and the conversion goes on, so that `plif check` can list all of them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 
 import numpy as np
 from torch import Tensor, nn
@@ -15,48 +16,30 @@ from torch import Tensor, nn
 from plif_export.core.readers.rules import REGISTER, Problem, Unsupported
 from plif_export.readers.libraries.layers import LAYERS, find_entry
 from plif_export.readers.libraries.neurons import keeps_state
-from plif_export.readers.module.body import StepProgram, StepState, get_constant
 from plif_export.readers.module.lower_calls import LOWER, RecordedCall
-from plif_export.readers.module.neuron_program import GRAPH_LAYERS, NeuronLayer, build_neuron_layer
-from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.regions import NeuronRegion, find_neuron_path, find_regions, has_cycle, is_inside
-from plif_export.readers.module.runs.places import NO_CALL_SITES, CallSites
-from plif_export.readers.tracing.elementwise import is_elementwise
-from plif_export.readers.tracing.forms import CallForm
+from plif_export.readers.step_program.body import StepProgram, StepState, get_constant
+from plif_export.readers.step_program.elementwise import is_elementwise
+from plif_export.readers.step_program.neuron_program import GRAPH_LAYERS, NeuronLayer, build_neuron_layer
+from plif_export.readers.step_program.readout import Readout
+from plif_export.readers.step_program.regions import NeuronRegion, find_neuron_path, find_regions, has_cycle, is_inside
 from plif_export.readers.tracing.nodes import LayerOp, TraceNode
 from runtime.core.base.errors import PlifError
 from runtime.core.model import graph as graphs
 from runtime.core.model.graph import Graph, Shape
 from runtime.core.model.ops.operation import GraphTensor, NewNode
 
+FRAMES = 4  # of Python for each operation: a layer is converted after all that it reads, down to the input
 
-@dataclass
-class ModuleReading:
-    """The result of reading a PyTorch module: its step program, how steps give the output, and the graph or None.
 
-    entries: each node of the graph, or problem, in order. layers: {layer's name: its neurons}.
-    final_states: {node: name of the module's tensor that holds it after a call, as a state for the next call}.
-    output: the index of the returned tensor that is read. not_proved: unproved cases, in short, such as the steps
-      after some step.
-    places: the call sites of the step's values in a run of the module. original: the module itself.
-    """
-
-    form: CallForm
-    program: StepProgram
-    readout: Readout
-    output: int = 0
-    final_states: dict[TraceNode, str] = field(default_factory=dict)
-    graph: Graph | None = None
-    entries: list[graphs.Node | Problem] = field(default_factory=list)
-    layers: dict[str, NeuronLayer] = field(default_factory=dict)
-    not_proved: list[str] = field(default_factory=list)
-    call_sites: CallSites = NO_CALL_SITES
-    original: nn.Module | None = None
-
-    @property
-    def neurons(self) -> dict[str, str]:
-        """The layers of neurons found in a module: {path of the submodule: name of the layer in the graph}."""
-        return {layer.region.path: name for name, layer in self.layers.items()}
+@contextmanager
+def allow_depth(frames: int) -> Iterator[None]:
+    """Let functions call each other by this many frames deeper than Python allows."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + frames)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class GraphLowering:
@@ -102,7 +85,8 @@ class GraphLowering:
             self.region_of |= dict.fromkeys(region.nodes, region)
         self.layer_of: dict[NeuronRegion, NeuronLayer] = {}
         self.filled: set[NeuronRegion] = set()
-        output = self._reshape(self._lower_node(self.end), self.end_shape, self.end)
+        with allow_depth(FRAMES * len(self.program.body)):
+            output = self._reshape(self._lower_node(self.end), self.end_shape, self.end)
         while unfilled := [
             r for r in self.layer_of if r not in self.filled
         ]:  # layers that are only read through a state before the step
@@ -138,21 +122,23 @@ class GraphLowering:
                     rule = f"step 1 of the module is not what its layers make, one after the other (first in {min(reads, makes)})"
                     raise Unsupported(rule, "it gives one neuron the state of another; keep each its own", "forward")
         regions = find_regions(self.program, [self.readout.value], self.is_stateful)
-        return regions + self._find_stateless({n for r in regions for n in r.nodes})
+        return regions + self._find_stateless(regions)
 
-    def _find_stateless(self, owned: set[TraceNode]) -> list[NeuronRegion]:
+    def _find_stateless(self, stateful: list[NeuronRegion]) -> list[NeuronRegion]:
         """Make neurons without state of operations, such as comparisons, that the graph allows only inside neurons.
 
         These are comparisons and rounding, for example.
         """
         regions: list[NeuronRegion] = []
+        owned = {n for r in stateful for n in r.nodes}
         for n in (*self.program.body, *self.tail):
             layer = n.name in GRAPH_LAYERS and all(r.dtype.is_floating_point for r in n.reads)
             is_no_op = n.name == "_to_copy" and n.reads[0].dtype == n.dtype
             if n in owned or not is_elementwise(n) or layer or is_no_op:
                 continue
             joined = next((r for r in regions if any(m in r.nodes for m in n.reads) and r.shape == n.shape[1:]), None)
-            if joined is not None and not has_cycle([*joined.nodes, n], self.program):
+            others = (*stateful, *regions)
+            if joined is not None and not has_cycle([*joined.nodes, n], self.program, others):
                 joined.nodes.append(n)
             else:
                 regions.append(NeuronRegion(find_neuron_path(n.path, self.is_stateful), [n], []))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from plif_export.core.readers.rules import Unsupported, require
-from plif_export.readers.module.neuron_program import pack_constant
+from plif_export.readers.step_program.neuron_program import pack_constant
 from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number
 from runtime.core.model.graph import Shape
 from runtime.core.model.ops import OPERATIONS

@@ -24,21 +24,25 @@ from plif_export.core.readers.facts import ModelCheck, ModelFacts, TrainedModel
 from plif_export.core.readers.rules import Problem, Unsupported, refuse_problems
 from plif_export.readers.libraries.neurons import find_neuron_type, keeps_state
 from plif_export.readers.libraries.rewritten import find_refused_parts
-from plif_export.readers.module.body import (
+from plif_export.readers.module.hidden import find_hidden_state
+from plif_export.readers.module.lower import GraphLowering
+from plif_export.readers.module.reference import ModuleReference
+from plif_export.readers.module.spread import spread_comparisons
+from plif_export.readers.module_runs.check import compare_with_module
+from plif_export.readers.module_runs.first_calls import record_first_calls
+from plif_export.readers.step_program.body import (
     NO_INPUT_RULE,
+    NeedsLongerRunsError,
     StepProgram,
     drop_unused,
     find_ancestors,
     find_initial_values,
     find_step_program,
 )
-from plif_export.readers.module.check import compare_with_module
-from plif_export.readers.module.hidden import find_hidden_state
-from plif_export.readers.module.lower import GraphLowering, ModuleReading
-from plif_export.readers.module.readout import find_readout, list_outputs
-from plif_export.readers.module.reference import ModuleReference
-from plif_export.readers.module.regions import is_inside, parent_paths
-from plif_export.readers.module.runs.places import CallTrackingRun, find_call_sites
+from plif_export.readers.step_program.places import CallTrackingRun, find_call_sites
+from plif_export.readers.step_program.reading import ModuleReading
+from plif_export.readers.step_program.readout import find_readout, list_outputs
+from plif_export.readers.step_program.regions import is_inside, parent_paths
 from plif_export.readers.tracing.copies import find_owner_weights, locate_failure, preserve_module, share_weights
 from plif_export.readers.tracing.forms import (
     ONE_INPUT_ADVICE,
@@ -104,16 +108,12 @@ def _make_example(module: nn.Module, example: object, caller: CallerFacts) -> ob
 def examine_module(
     module: nn.Module, example_input: object, caller: CallerFacts | None = None
 ) -> tuple[ModuleReading | None, list[Problem]]:
-    """Read a live PyTorch module into a graph, and list every problem that prevents an export.
-
-    An empty list of problems means that it can be exported.
-    """
+    """Read a live PyTorch module into a graph, and list every problem that prevents an export: none, if it can be."""
     caller = caller or CallerFacts()
     name = type(module).__name__
     if isinstance(example_input, tuple | list | dict):
-        return None, [
-            Problem("forward", name, f"it has {len(example_input)} inputs, and a file has one", ONE_INPUT_ADVICE)
-        ]
+        rule = f"it takes a {type(example_input).__name__} of {len(example_input)}, and a file has one tensor as input"
+        return None, [Problem("forward", name, rule, ONE_INPUT_ADVICE)]
     shape = getattr(example_input, "shape", None)
     if shape is None:
         rule = f"its example is a {type(example_input).__name__}"
@@ -126,8 +126,12 @@ def examine_module(
         return None, refused
     if keeps_state(module):
         module = nn.Sequential(module)
+    repeat_first_calls = record_first_calls(module, tuple(shape))
     with one_thread(), preserve_module(module):
-        return _read_first_form(module, tuple(shape), caller)
+        reading, problems = _read_first_form(module, tuple(shape), caller)
+    if reading is not None:
+        reading.original, reading.repeat_first_calls = module, repeat_first_calls
+    return reading, problems
 
 
 def _read_first_form(
@@ -138,10 +142,10 @@ def _read_first_form(
     try:
         for form in find_forms(share_weights(module), torch.zeros(shape), caller.shape):
             try:
-                problems, not_proved = find_hidden_state(form)
-                reading, problems = (None, problems) if problems else _read_form(form, caller)
+                problems, not_proved, leaves_torch = find_hidden_state(form)
+                reading, problems = (None, problems) if problems else _read_form(form, caller, leaves_torch)
                 if reading is not None:
-                    reading.not_proved, reading.original = [*reading.not_proved, *not_proved], module
+                    reading.not_proved += not_proved
             except Exception as error:  # whatever the module's own Python raises
                 reading, problems = None, [locate_failure(form.module, error, shape[1:])]
             tried.append((reading, [_add_form_advice(problem, form) for problem in problems]))
@@ -158,28 +162,30 @@ def _add_form_advice(problem: Problem, form: CallForm) -> Problem:
     return replace(problem, advice=f"{problem.advice}; {SINGLE_STEP_ADVICE}")
 
 
-def _read_form(form: CallForm, caller: CallerFacts) -> tuple[ModuleReading | None, list[Problem]]:
+def _read_form(form: CallForm, caller: CallerFacts, leaves_torch: bool) -> tuple[ModuleReading | None, list[Problem]]:
     first_reading: tuple[ModuleReading | None, list[Problem]] | None = None
     problem: Unsupported | None = None
     try:
-        first_reading = _read_lengths(form, caller, 2)
+        first_reading = _read_lengths(form, caller, 2, leaves_torch)
         if not any(entry.rule == NO_INPUT_RULE for entry in first_reading[1]):
             return first_reading
     except Unsupported as first:
-        if form.kind == "step":
+        if form.kind == "step" and not isinstance(first, NeedsLongerRunsError):
             raise
         problem = first
     try:  # a size equal to T hides the repetition, and a window over five inputs holds only zeros at first: try other lengths
-        return _read_lengths(form, caller, 7)
+        return _read_lengths(form, caller, 7, leaves_torch)
     except Unsupported:
         if first_reading is None:
             raise problem or AssertionError from None
         return first_reading
 
 
-def _read_lengths(form: CallForm, caller: CallerFacts, first: int) -> tuple[ModuleReading | None, list[Problem]]:
+def _read_lengths(
+    form: CallForm, caller: CallerFacts, first: int, leaves_torch: bool
+) -> tuple[ModuleReading | None, list[Problem]]:
     """Read a module by comparing recorded runs of four sequence lengths: first, first + 1, and two more."""
-    table, runs, x = record_runs(form, range(first, first + 4))
+    table, runs, x = record_runs(form, range(first, first + 4), leaves_torch)
     length = first + 1
     program, previous = find_step_program(runs, table, length, form.kind == "static")
     lost = _find_lost_neurons(form, runs[length + 1], program)
@@ -201,6 +207,7 @@ def _read_lengths(form: CallForm, caller: CallerFacts, first: int) -> tuple[Modu
     reading = ModuleReading(
         form, program, readout, index, runs[length + 1].final_states, call_sites=find_call_sites(runs, length, program)
     )
+    spread_comparisons(program)
     constants = program.fold_constants(program.batch, x if program.image else None, readout.tail, readout.reduced)
     lowering = GraphLowering(program, readout, form.module, form.shape, constants)
     graph = lowering.build_graph()
@@ -215,9 +222,12 @@ def _read_lengths(form: CallForm, caller: CallerFacts, first: int) -> tuple[Modu
     return reading, lowering.problems
 
 
-def record_runs(form: CallForm, lengths: range) -> tuple[NodeTable, dict[int, CallTrackingRun], Tensor]:
+def record_runs(
+    form: CallForm, lengths: range, leaves_torch: bool
+) -> tuple[NodeTable, dict[int, CallTrackingRun], Tensor]:
     """Record one run of a module per sequence length, in a table where equal operations are one node.
 
+    leaves_torch: it may read values of tensors where no recorder sees it: new tensors of numbers are refused.
     Returns: the table, {length: run}, and the input, [T, B, ...] or [B, ...].
     """
     for batch in BATCHES:
@@ -228,7 +238,8 @@ def record_runs(form: CallForm, lengths: range) -> tuple[NodeTable, dict[int, Ca
             copied = form.copy()
             with form.set_length(T):
                 try:
-                    runs[T] = CallTrackingRun(table, copied, T).record(forward_input, form.axis, form.make_call(T))
+                    run = CallTrackingRun(table, copied, T, leaves_torch)
+                    runs[T] = run.record(forward_input, form.axis, form.make_call(T))
                 except Unsupported:
                     raise
                 except Exception as error:
@@ -313,11 +324,8 @@ def _choose_output(
             )
         return index, outputs[index][1]
     if len(outputs) > 1 and not (form.kind == "step" and all(_is_state(r, program) for _, r in outputs[1:])):
-        raise Unsupported(
-            f"it returns {len(outputs)} outputs",
-            f"say which with output=0 ...: {_describe_outputs(outputs, program)}",
-            "",
-        )
+        advice = f"say which with output=0 ...: {_describe_outputs(outputs, program)}"
+        raise Unsupported(f"it returns {len(outputs)} outputs", advice, "")
     return 0, outputs[0][1]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.proof.arithmetic.interpret import Array, State
 from plif_export.core.proof.reference import GraphReference, History, LayerHistory, empty_histories, one_thread
-from plif_export.readers.module.lower import ModuleReading
+from plif_export.readers.step_program.reading import ModuleReading
 from plif_export.readers.tracing.nodes import TraceNode
 from runtime.core.model.graph import state_key
 

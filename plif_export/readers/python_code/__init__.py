@@ -18,6 +18,7 @@ from torch import nn
 
 from runtime.core.base.errors import PlifError
 from runtime.core.base.files import read_regular
+from runtime.native import use_caller_mode
 
 MAKES = "an nn.Module, or a function without arguments that returns one"
 
@@ -58,8 +59,10 @@ def have_different_weights(a_module: object, b_module: object) -> bool:
 
 
 def _call_user_code(origin: str, file: str, run: Callable[[], object]) -> object:
+    command_line, sys.argv = sys.argv, [file]  # its script may have options of the same names
     try:
-        return run()
+        with use_caller_mode():
+            return run()
     except (Exception, SystemExit) as error:  # whatever the user's own Python raises
         if os.environ.get("PLIF_TRACEBACK"):
             raise
@@ -71,6 +74,8 @@ def _call_user_code(origin: str, file: str, run: Callable[[], object]) -> object
         position = f"{origin}, line {lines[-1]}" if lines else origin
         hint = "PLIF_TRACEBACK=1 shows all" if lines else f"expected {MAKES}"
         raise PlifError(f"{position}: {type(error).__name__}: {' '.join(message.split())} ({hint})") from error
+    finally:
+        sys.argv = command_line
 
 
 def _may_make_network(value: object, home: str) -> bool:

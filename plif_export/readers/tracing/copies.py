@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
+from types import FunctionType, ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +25,12 @@ _SHARED_KEY = "_plif_weights"  # attribute of a copy: its shared weights
 _SINGLE_STEP_KEY = "_plif_single"  # attribute of a copy that takes one step a call
 _PATH_KEY = "_plif_path"  # attribute of each part of a copy: its path, for messages
 READERS = Path(__file__).parents[1]
+
+
+def run_uncompiled() -> AbstractContextManager[None]:
+    """Return a context in which functions of torch.compile run as they are written: a recorder sees each operation."""
+    loaded = "torch._dynamo" in sys.modules  # a second to import
+    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
 
 
 class _SharedWeights:
@@ -150,6 +160,29 @@ def preserve_module(module: nn.Module) -> Iterator[None]:
         graph.restore()
 
 
+def find_held_arrays(module: nn.Module, held: Iterable[object] = ()) -> Iterator[Tensor | np.ndarray]:
+    """Yield the tensors and arrays [...] that a module holds: in objects of its attributes, in globals, in closures.
+
+    held: further objects around it.
+    """
+    graph = _SNAPSHOT.get()
+    for objects in (held, graph.visited.values() if graph is not None else ()):
+        yield from (value for value in objects if isinstance(value, Tensor | np.ndarray))
+    visited, waiting = set[int](), [value for part in module.modules() for value in vars(part).values()]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor | np.ndarray):
+            yield value
+        elif id(value) not in visited:
+            visited.add(id(value))
+            if isinstance(value, dict):
+                waiting += value.values()
+            elif isinstance(value, list | tuple | set | deque):
+                waiting += value
+            elif not isinstance(value, nn.Module | type | FunctionType | ModuleType):
+                waiting += getattr(value, "__dict__", {}).values()
+
+
 def make_fresh_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a PyTorch module on the CPU, in evaluation mode, with its states reset."""
     if (graph := _SNAPSHOT.get()) is not None:
@@ -157,8 +190,14 @@ def make_fresh_copy(module: nn.Module) -> nn.Module:
     return _prepare_copy(copy_module(module).cpu())
 
 
+def set_evaluation_mode(module: nn.Module) -> None:
+    """Put a module into evaluation mode unless it is in it: a second eval() may fold weights a second time."""
+    if any(part.training for part in module.modules()):
+        module.eval()
+
+
 def _prepare_copy(module: nn.Module) -> nn.Module:
-    module.eval()
+    set_evaluation_mode(module)
     reset_neurons(module)
     for path, part in module.named_modules():
         vars(part)[_PATH_KEY] = path

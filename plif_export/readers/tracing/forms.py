@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +69,11 @@ class CallForm:
 
     def arrange_input(self, x: Tensor) -> ForwardInput:
         """Arrange input [T, B, ...] or [B, ...] as a module takes it: a list of steps, a sequence, or one image."""
-        if self.kind == "static":
-            return x.clone()
-        return [x_t.clone() for x_t in x] if self.kind == "step" else x.movedim(0, self.axis or 0).contiguous()
+        if self.kind == "step":
+            return [x_t.clone() for x_t in x]
+        has_gaps = not x.is_contiguous()
+        x = x if self.kind == "static" else x.movedim(0, self.axis or 0)
+        return x if has_gaps else x.clone(memory_format=torch.contiguous_format)
 
     def make_call(self, T: int, passed: list[object] | None = None) -> Callable[[nn.Module, ForwardInput], object]:
         """Return a function (module, input) that runs the module's forward over T steps and returns its outputs.
@@ -202,19 +205,19 @@ def _try_count(
 
 
 def _count_for_longer(module: nn.Module, x: Tensor, axis: int) -> list[int | None]:
-    """Count the operations of forward on an input that is longer along an axis by one element, and by two."""
-    first = x.narrow(axis, 0, 1)
-    return [_try_count(module, torch.cat((x, *[first] * n), axis)) for n in (1, 2)]
+    """Count the operations of forward on an input that is longer along an axis by one element, two, and three."""
+    longer = (torch.cat((x, *[x.narrow(axis, 0, 1)] * n), axis) for n in (1, 2, 3))
+    return [_try_count(module, x) for x in longer]  # a state of as many rows, left from a call, makes one count smaller
 
 
 def _grows_with_axis(module: nn.Module, x: Tensor, axis: int) -> bool:
     """Return whether each further element along an axis of the input makes forward run more operations."""
-    longer, longest = _count_for_longer(module, x, axis)
-    return longer is not None and longest is not None and longest > longer
+    counts = _count_for_longer(module, x, axis)
+    return all(a is not None and b is not None and b > a for a, b in pairwise(counts))
 
 
 def _is_constant_along(module: nn.Module, x: Tensor, axis: int) -> bool:
-    longer, longest = _count_for_longer(module, x, axis)
+    *_, longer, longest = _count_for_longer(module, x, axis)
     return longer is not None and longer == longest
 
 
@@ -231,9 +234,7 @@ def find_forms(module: nn.Module, example: Tensor, shape: tuple[int, ...] | None
     if is_unreadable:
         _count_operations(module, x)
         if x.dim() > 2 and all(_grows_with_axis(module, x, axis) for axis in (0, 1)):
-            rule = (
-                "each row of a batch adds operations to forward, as each step does, so that rows are not by themselves"
-            )
+            rule = "each row of a batch adds operations to forward, as each step does: rows are not by themselves"
             advice = f"give neurons that take all steps [T, B, ...], not [T * B, ...]; {SINGLE_STEP_ADVICE}"
             raise Unsupported(rule, advice, "")
         rule = f"forward fails with another T, or another batch, than the example has{_describe_failure(module, x)}"

@@ -57,7 +57,7 @@ class TraceNode:
     dtype: torch.dtype
     path: str  # of the submodule with the forward that runs it
     moves: bool  # whether its value depends on the input
-    index: int
+    index: float  # its place in the order of all nodes
     data: Tensor | None = None
     is_tuple: bool = False  # whether its value is a tuple of several tensors
 

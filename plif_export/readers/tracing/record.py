@@ -18,7 +18,7 @@ Sizes that hold the batch are written as `BatchSize`, so that the record runs fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,9 +30,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from plif_export.core.readers.rules import Unsupported
 from plif_export.readers.libraries.layers import LAYERS, find_entry
 from plif_export.readers.libraries.rewritten import rewrite_forwards
-from plif_export.readers.tracing.copies import CallStack
+from plif_export.readers.tracing.copies import CallStack, find_held_arrays, run_uncompiled
 from plif_export.readers.tracing.nodes import (
-    FILL_OPS,
     IDENTITY_OPS,
     PERMUTE_OPS,
     RESHAPE_OPS,
@@ -56,7 +55,9 @@ from plif_export.readers.tracing.nodes import (
     replace_arguments,
     select_output,
 )
+from plif_export.readers.tracing.refused import refuse_narrow_integers, refuse_random_numbers, refuse_sizes_from_values
 from plif_export.readers.tracing.steps import record_operation
+from plif_export.readers.unseen_state.codes import list_codes
 from plif_export.readers.unseen_state.looks import (
     HostAccessGuard,
     TensorMemory,
@@ -64,17 +65,12 @@ from plif_export.readers.unseen_state.looks import (
     iter_module_tensors,
     refuse_host_read,
 )
+from runtime.core.base.progress import show_stage
 from runtime.core.model.ops import OPERATIONS
 
 _REFERENCE_KERNELS = (torch._C.DispatchKey.AutogradCPU, torch._C.DispatchKey.CPU)
-RANDOM_ADVICE = "encode outside, and give it the encoded steps"
 # Operations that torch could decompose, and that the graph has as one operation.
 GRAPH_OPS = {name for operation in OPERATIONS.values() for name in operation.torch}
-NARROW_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32}
-# Operations that only select or move numbers, so that an integer type cannot overflow.
-SELECTING_OPS = RESHAPE_OPS | IDENTITY_OPS | PERMUTE_OPS
-SELECTING_OPS |= {"select", "slice", "split", "unbind", "cat", "stack", "expand", "where"}
-SELECTING_OPS |= {"index", "gather", "minimum", "maximum", "amax", "amin", "bitwise_and", "bitwise_or"}
 
 
 @dataclass(frozen=True)
@@ -95,15 +91,18 @@ class TraceRun(TraceWriter, TorchDispatchMode):
     """A recording of the operations that one forward of a PyTorch module runs, as nodes of a table.
 
     module: a fresh copy, which the run may change. order: the nodes. output: of forward, as nodes and Steps.
+    leaves_torch: forward may read values where no recorder sees it. held: objects around the module, not owned by it.
     """
 
-    def __init__(self, table: NodeTable, module: nn.Module, length: int) -> None:
+    def __init__(
+        self, table: NodeTable, module: nn.Module, length: int, leaves_torch: bool = True, held: Iterable[object] = ()
+    ) -> None:
         TraceWriter.__init__(self, table, length, CallStack(module).paths)
         TorchDispatchMode.__init__(self)
         self.node_of: MutableMapping[Tensor, NodeOrSteps] = WeakTensorKeyDictionary()
         self.views: MutableMapping[Tensor, _View] = WeakTensorKeyDictionary()
-        self.memory, self.guard = TensorMemory(), HostAccessGuard(self.depends_on_input)
-        self.module = module
+        self.memory, self.guard = TensorMemory(), HostAccessGuard(self.depends_on_input, list_codes(module))
+        self.module, self.leaves_torch, self.held = module, leaves_torch, held
         self.output: object = None
         self.replaced_tensors: set[str] = set()  # names of plain tensors of the module that forward replaced
         self.final_states: dict[TraceNode, str] = {}  # {node: the module's tensor that holds it after the run}
@@ -133,6 +132,7 @@ class TraceRun(TraceWriter, TorchDispatchMode):
             if plain.layout is torch.strided:
                 self.stored.append((node, plain, plain.data_ptr()))
             self.set_node(plain, node)
+            self.memory.add_known(plain)
             if key in weights and node.data is not None:
                 self.weights[plain] = node, node.data
 
@@ -149,8 +149,12 @@ class TraceRun(TraceWriter, TorchDispatchMode):
             items = [x.select(axis, t) for t in range(self.length)]
             nodes = [self.add_node("x", (t,), step.shape, step.dtype) for t, step in enumerate(items)]
             self.set_node(x, Steps([self.reshape_node(n, self.insert_axis(n.shape, axis)) for n in nodes], axis))
-        with torch.inference_mode(), self, self.guard:
+        for value in find_held_arrays(self.module, self.held):
+            self.memory.add_known(value)
+        show_stage(f"reading the module: recording {self.length} steps")
+        with torch.inference_mode(), run_uncompiled(), self, self.guard:
             out = forward(self.module, x)
+        self.index_notes |= self.guard.notes
         for node, tensor, pointer in self.stored:
             if tensor.data_ptr() != pointer and node.data is not None and not torch.equal(node.data, tensor):
                 raise Unsupported(f"it puts other values into {node.args[0]}.data", "make a new tensor")
@@ -164,7 +168,7 @@ class TraceRun(TraceWriter, TorchDispatchMode):
     def set_node(self, tensor: Tensor, node: NodeOrSteps) -> None:
         """Set the node that stands for a tensor [...] in the recording of a module's forward."""
         self.node_of[tensor] = node
-        self.memory.record_address(tensor, any_dynamic([node]))
+        self.memory.record_address(tensor, any_dynamic([node]), node)
 
     def find_node(self, tensor: Tensor) -> NodeOrSteps:
         """Return the node of a tensor [...] in a recording; first update a view whose parent was written to."""
@@ -180,7 +184,10 @@ class TraceRun(TraceWriter, TorchDispatchMode):
         if self.memory.has_moved(tensor):
             data = node.data if isinstance(node, TraceNode) else None
             if self.memory.is_dynamic(tensor) or data is None or not torch.equal(data, tensor):
-                raise Unsupported(f"it puts other values into .data ({find_source_line()})", "make a new tensor")
+                swapped = self.memory.find_constant(tensor)  # w.data = w.sign(), and back
+                if not isinstance(swapped, TraceNode | Steps):
+                    raise Unsupported(f"it puts other values into .data ({find_source_line()})", "make a new tensor")
+                node = self.node_of[tensor] = swapped
             self.memory.record_address(tensor, False)
         return node
 
@@ -192,6 +199,10 @@ class TraceRun(TraceWriter, TorchDispatchMode):
             rule = f"it uses a tensor in the memory of another ({find_source_line()})"
             raise Unsupported(rule, "use that tensor itself")
         if node is None:
+            made_of_numbers = self.guard.is_inside(tensor) or not self.leaves_torch
+            if not (made_of_numbers or self.memory.is_known(tensor)):
+                rule = f"it uses a tensor that no recorded operation made ({find_source_line()})"
+                raise Unsupported(rule, "make it in __init__, or of numbers, with torch.tensor; use no other thread")
             self.guard.constants += 1
             key = (str(tensor.dtype), tuple(tensor.shape), str(tensor.tolist()))
             self.set_node(tensor, self.add_node("const", key, tensor.shape, tensor.dtype, tensor))
@@ -250,8 +261,7 @@ class TraceRun(TraceWriter, TorchDispatchMode):
             if kernel is not None:
                 with self:  # a custom operation of a library: its PyTorch kernel, the training one if it has one
                     return func._op_dk(kernel, *args, **kwargs)
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise Unsupported(f"it draws random numbers ({name}) in forward", RANDOM_ADVICE)
+        refuse_random_numbers(func, args, kwargs)
         arguments = [*args, *(kwargs.get(a.name, a.default_value) for a in schema.arguments[len(args) :])]
         a = replace_arguments(arguments, Tensor, self.find_node)
         is_host_read = name == "nonzero" or not any("Tensor" in str(argument.type) for argument in schema.returns)
@@ -260,13 +270,7 @@ class TraceRun(TraceWriter, TorchDispatchMode):
         for argument, s in zip(a, schema.arguments, strict=False):
             if s.name in ("index", "indices") and dynamic_dtypes([argument]) - {torch.bool}:
                 self.index_notes[f"values for which {name}() raises ({find_source_line()})"] = None
-        masks = a[1:] if name == "index" else a
-        sized = torch.Tag.dynamic_output_shape in func.tags and (
-            name != "index" or dynamic_dtypes(masks) == {torch.bool}
-        )
-        if sized and any_dynamic(masks):
-            rule = f"the size of what {name}() makes depends on values ({find_source_line()})"
-            raise Unsupported(rule, "use torch.where")
+        refuse_sizes_from_values(func, a)
         if name in ("max", "min") and len(args) == 2 and isinstance(args[1], Tensor):
             with self:
                 return (aten.maximum if name == "max" else aten.minimum)(*args)
@@ -276,10 +280,7 @@ class TraceRun(TraceWriter, TorchDispatchMode):
         out = func(*args, **kwargs)
         if is_host_read or (name in IDENTITY_OPS and name.endswith("_")):
             return out
-        narrow = next((o.dtype for o in as_outputs(out) if isinstance(o, Tensor) and o.dtype in NARROW_INTEGERS), None)
-        exact = {torch.bool, narrow} if name in SELECTING_OPS else {torch.bool} if "copy" in name else set()
-        if narrow is not None and not dynamic_dtypes(a) <= exact and name not in FILL_OPS:
-            raise Unsupported(f"it computes in {narrow} ({name}, {find_source_line()}), which wraps", "keep it float")
+        refuse_narrow_integers(func, a, out)
         if written and old != [tuple(t.shape) for t in written]:
             raise Unsupported(f"it changes a shape in place ({name})", "make a new tensor")
         if written:

@@ -10,11 +10,16 @@ import dis
 import functools
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
+import torch
+from torch import Tensor
+
 from plif_export.readers.unseen_state.generators import Anything
-from plif_export.readers.unseen_state.looks import find_source_line, is_user_code, profile_calls
+from plif_export.readers.unseen_state.looks import HOST_READS, find_source_line, is_user_code, profile_calls
 
 # Standard modules with the same results everywhere, or that other checks cover (random numbers, states).
 HARMLESS_MODULES = {
@@ -26,18 +31,38 @@ HARMLESS_MODULES = {
 }  # fmt: skip
 ABSTRACT_MODULES = ("_collections_abc", "collections.abc")
 MODE_PREFIXES = ("is_", "are_", "get_", "len_", "has_")  # functions of torch without arguments
+# Functions that hand out values of tensors, hide operations from recorders, or start a thread.
+LEAVES_TORCH = HOST_READS - {"item", "__bool__"} | {
+    *("_to_dlpack", "to_dlpack", "_disable_current_modes", "no_dispatch", "start_new_thread"),
+    *("_pop_torch_dispatch_stack", "_pop_mode", "from_buffer", "from_address", "string_at", "load_library"),
+}
+_TENSOR = str(Path(torch.__file__).with_name("_tensor.py"))
 COMPILERS = ("torch.jit", "torch._jit", "torch.compiler")  # the reader compiles nothing, so these never vary
 
 
-def trace_env_reads(run: Callable[[], object]) -> tuple[list[str], set[str]]:
-    """Run a function; list where user code reads the environment (clock, os.environ), and the names it uses.
+@dataclass
+class EnvReads:
+    """The things that one call of a module reads around it.
 
-    Returns: lines such as "what time.time says (forward line 41 of model.py)"; the names that the code objects read.
+    lines: such as "what time.time says (forward line 41 of model.py)". names: all that its code objects read.
+    leaves_torch: it may read values of tensors, or compute, where no recorder of PyTorch sees it.
     """
-    reads, codes = dict[str, None](), set[CodeType]()
+
+    lines: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    leaves_torch: bool = False
+
+
+def trace_env_reads(run: Callable[[], object]) -> EnvReads:
+    """Run a function once; return where user code reads the environment (the clock, os.environ)."""
+    reads, codes, found = dict[str, None](), set[CodeType](), EnvReads()
 
     def profile(frame: FrameType, event: str, function: Anything) -> None:
         name, caller = None, frame
+        if event in ("call", "c_call"):
+            called = frame.f_code.co_name if event == "call" else function.__name__
+            of_tensor = isinstance(getattr(function, "__self__", None), Tensor) or frame.f_code.co_filename == _TENSOR
+            found.leaves_torch |= called in LEAVES_TORCH and (of_tensor or not called.startswith("__"))
         if event == "c_call":
             owner = getattr(function, "__self__", None)
             bound = owner is None or isinstance(owner, ModuleType)
@@ -63,7 +88,8 @@ def trace_env_reads(run: Callable[[], object]) -> tuple[list[str], set[str]]:
 
     with profile_calls(profile):
         run()
-    return list(reads), {name for code in codes for name in code.co_names}
+    found.lines, found.names = list(reads), {name for code in codes for name in code.co_names}
+    return found
 
 
 @functools.cache

@@ -34,7 +34,12 @@ class LoggedComparison:
 
 
 class ComparisonLog(list[LoggedComparison]):
-    """The log of all comparisons of tracked Python numbers in one run of a module, in order."""
+    """The log of all comparisons of tracked Python numbers in one run of a module, in order.
+
+    hashed: the line that looked up such a number in a set or dict, which no comparison shows.
+    """
+
+    hashed: str | None = None
 
     def track_number(self, name: str, value: float, later: Callable[[int], Anything]) -> Anything:
         """Wrap a Python number so that its comparisons are logged, with their outcomes k steps later.
@@ -97,7 +102,11 @@ def _tracked_operator(function: Callable[..., Anything], compares: bool, swapped
 
 
 def _tracked_type(base: type) -> type:
-    members: dict[str, Anything] = {"__hash__": base.__hash__, "__bool__": _tracked_operator(bool, True, False)}
+    def hash_number(self: Anything) -> int:
+        self.log.hashed = find_source_line()
+        return hash(base(self))
+
+    members: dict[str, Anything] = {"__hash__": hash_number, "__bool__": _tracked_operator(bool, True, False)}
     for function in COMPARISONS:
         members[f"__{function.__name__}__"] = _tracked_operator(function, True, False)
     for function in ARITHMETIC:

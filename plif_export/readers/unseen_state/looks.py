@@ -6,6 +6,7 @@ tensors. They show tensors that no operation made, such as nn.Parameter(t) and w
 
 from __future__ import annotations
 
+import math
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -24,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from plif_export.core.readers.rules import Unsupported
+from plif_export.readers.unseen_state.codes import find_passing_value, stores_unread
 
 # Methods of a tensor that hand its values to Python or NumPy.
 HOST_READS = {
@@ -84,13 +86,15 @@ def refuse_host_read(name: str) -> None:
 class HostAccessGuard(TorchFunctionMode):
     """A torch function mode that refuses reads of tensor values by Python or NumPy code in a module.
 
-    depends_on_input: whether a tensor [...] depends on the input.
+    depends_on_input: whether a tensor [...] depends on the input. codes: all code that the module may run.
     """
 
-    def __init__(self, depends_on_input: Callable[[Tensor], bool]) -> None:
+    def __init__(self, depends_on_input: Callable[[Tensor], bool], codes: Sequence[CodeType] = ()) -> None:
         super().__init__()
         self.depends_on_input = depends_on_input
+        self.codes, self.notes = codes, dict[str, None]()  # notes: what a recording did not try
         self.constants = 0  # tensors met so far that no operation made
+        self.running: list[tuple[object, ...]] = []  # the arguments of the functions of torch that run, innermost last
 
     def __torch_function__(
         self, func: Callable[..., object], types: object, args: Sequence[object] = (),
@@ -104,12 +108,34 @@ class HostAccessGuard(TorchFunctionMode):
         if name in HOST_READS and any(
             isinstance(argument, Tensor) and self.depends_on_input(argument) for argument in args
         ):
-            refuse_host_read(name)
+            return self._answer_host_read(name, sys._getframe(1))
         before = self.constants
-        out = func(*args, **(kwargs or {}))
+        self.running.append((*args, *(kwargs or {}).values()))
+        try:
+            out = func(*args, **(kwargs or {}))
+        finally:
+            self.running.pop()
         if self.constants > before and isinstance(out, Tensor) and not self.depends_on_input(out):
             self._refuse_values(name, (*args, *(kwargs or {}).values()))
         return out
+
+    def _answer_host_read(self, name: str, frame: FrameType) -> object:
+        """Answer a read of values that depend on the input if nothing depends on the answer; refuse all others.
+
+        An assert passes. A number that goes to an attribute which no code reads is not a number (NaN).
+        """
+        passing = find_passing_value(frame) if name == "__bool__" else None
+        if passing is not None:
+            self.notes[f"values for which it raises an error ({find_source_line(frame)})"] = None
+            return passing
+        if name not in ("__float__", "item") or not stores_unread(frame, self.codes):
+            refuse_host_read(name)
+        return math.nan
+
+    def is_inside(self, tensor: Tensor) -> bool:
+        """Return whether a function of torch that runs made a tensor [...] itself, of the numbers that it was given."""
+        given = (leaf for arguments in self.running for value in arguments for leaf in tree_leaves(value))
+        return bool(self.running) and all(leaf is not tensor for leaf in given)
 
     def _refuse_values(self, name: str, arguments: Sequence[object]) -> None:
         """Refuse a function that makes a constant tensor from tensors in a list, or from a custom object."""
@@ -153,16 +179,55 @@ class TensorMemory:
 
     def __init__(self) -> None:
         self.places: MutableMapping[Tensor, MemoryPlace] = WeakTensorKeyDictionary()
+        self.recorded_storages: dict[int, StorageWeakRef] = {}  # of all recorded tensors, by address
         self.dynamic_storages: dict[int, StorageWeakRef] = {}
+        self.constants: dict[MemoryPlace, tuple[object, StorageWeakRef]] = {}  # constants by their places
+        self.known: set[int] = set()  # addresses of memory that was there before the run, or that operations made
+        self.kept: list[object] = []  # what holds that memory, so that no other tensor gets its address
 
-    def record_address(self, tensor: Tensor, dynamic: bool) -> None:
-        """Record the memory address of a tensor [...], and whether the values there depend on the input."""
+    def add_known(self, value: Tensor | np.ndarray) -> None:
+        """Record that the memory of a tensor or array [...] is known: it was there before the module ran."""
+        if isinstance(value, np.ndarray):
+            while isinstance(value.base, np.ndarray):
+                value = value.base
+            self.known.add(value.ctypes.data)
+        elif value.layout is torch.strided:
+            with torch._C.DisableTorchFunction():
+                self.known.add(value.untyped_storage().data_ptr())
+        self.kept.append(value)
+
+    def is_known(self, tensor: Tensor) -> bool:
+        """Return whether the memory of a tensor [...] was there before the run, or is that of a recorded tensor."""
+        with torch._C.DisableTorchFunction():
+            if tensor.layout is not torch.strided or not tensor.numel():
+                return True
+            address = tensor.untyped_storage().data_ptr()
+        recorded = self.recorded_storages.get(address)
+        return address in self.known or (recorded is not None and not recorded.expired())
+
+    def record_address(self, tensor: Tensor, dynamic: bool, node: object = None) -> None:
+        """Record the memory address of a tensor [...], and whether the values there depend on the input.
+
+        node: what stands for a tensor that does not.
+        """
         if tensor.layout is torch.strided:
             with torch._C.DisableTorchFunction():
                 self.places[tensor] = _memory_place(tensor)
+                storage = tensor.untyped_storage()
+                reference = self.recorded_storages.get(storage.data_ptr())
+                if reference is None or reference.expired():
+                    reference = self.recorded_storages[storage.data_ptr()] = StorageWeakRef(storage)
+                self.constants.pop(self.places[tensor], None)
                 if dynamic:
-                    storage = tensor.untyped_storage()
-                    self.dynamic_storages[storage.data_ptr()] = StorageWeakRef(storage)
+                    self.dynamic_storages[storage.data_ptr()] = reference
+                elif node is not None:
+                    self.constants[self.places[tensor]] = node, reference
+
+    def find_constant(self, tensor: Tensor) -> object:
+        """Return what stands for the constant whose memory a tensor [...] got, by `.data =`; None if it is unknown."""
+        with torch._C.DisableTorchFunction():
+            node, storage = self.constants.get(_memory_place(tensor), (None, None))
+        return node if storage is not None and not storage.expired() else None
 
     def clear_dynamic(self, tensor: Tensor) -> None:
         """Record that values which do not depend on the input were written to the memory of a tensor [...]."""
@@ -185,6 +250,10 @@ class TensorMemory:
 
     def clear(self) -> None:
         self.places.clear()
+        self.recorded_storages.clear()
+        self.constants.clear()
+        self.known.clear()
+        self.kept.clear()
         self.dynamic_storages.clear()
 
 

@@ -92,7 +92,7 @@ class ObjectGraph:
         self.slots: dict[str, Slot] = {}
         self.numbers: set[int] = set()
         self.class_counters: set[str] = set()  # numbers that __init__ writes into a class, as to count instances
-        self._visited: dict[int, object] = {}
+        self.visited: dict[int, object] = {}
         self._restorers: list[Callable[[], object]] = []
         self._module_paths = {id(part): path for path, part in module.named_modules()}
         classes = {cls for part in module.modules() for cls in type(part).__mro__}
@@ -120,8 +120,8 @@ class ObjectGraph:
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             self.slots[location.key] = Slot(location, "number" if number else "other", value, setter)
-        elif id(value) not in self._visited and not isinstance(value, ModuleType):
-            self._visited[id(value)] = value
+        elif id(value) not in self.visited and not isinstance(value, ModuleType):
+            self.visited[id(value)] = value
             self._visit_object(value, location, setter)
 
     def _visit_object(self, value: Anything, location: Location, setter: Setter | None) -> None:

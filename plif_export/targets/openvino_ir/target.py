@@ -10,15 +10,14 @@ card.json               the card; its digest has the SHA-256 of both files
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from plif_export.core.proof.structure import FileContents, normalize_folder
+from plif_export.core.proof.structure import Difference, FileContents, find_differences, normalize_folder
 from plif_export.core.targets.target import ExportJob, Target, onnx_bytes, onnx_sha256, parse_flag
+from plif_export.targets.openvino_ir.nodes import normalize_network
 from runtime.artifacts.openvino_ir.contents import BIN, XML
 from runtime.artifacts.openvino_ir.contents import read_contents as read_openvino
 from runtime.core.base.errors import MissingExtra, PlifError
@@ -29,6 +28,8 @@ from runtime.core.model.graph import Graph
 
 if TYPE_CHECKING:
     import openvino as ov
+
+AS_TEXT = f"{XML} as text"
 
 
 class OpenVinoTarget(Target):
@@ -72,22 +73,23 @@ class OpenVinoTarget(Target):
         (path / CARD_FILE).write_text(encode_card(job.card) + "\n", "utf-8")
 
     def normalized_contents(self, path: Path, card: Card) -> FileContents:
-        if self.unreproducible(card) is not None:
-            return {}
-        return normalize_folder(path, {BIN: lambda _, data: np.frombuffer(data, "<f4") if len(data) % 4 == 0 else data})
+        """Return the nodes and constants of an OpenVINO network, model.xml as text, and every other file."""
+        contents = normalize_folder(path, dict.fromkeys((XML, BIN), lambda _, data: data))
+        xml, weights = contents.pop(XML), contents.pop(BIN)
+        assert isinstance(xml, bytes) and isinstance(weights, bytes), "as read_contents has read them"
+        contents[AS_TEXT] = xml.decode("utf-8", "backslashreplace")
+        try:
+            return {XML: normalize_network(xml, weights), **contents}
+        except (ValueError, RecursionError) as error:
+            return {XML: f"not to be compared: {error}", BIN: weights, **contents}
 
-    def unreproducible(self, card: Card) -> str | None:
-        import openvino as ov
-
-        theirs, ours = card["versions"].get("openvino"), ov.__version__.split("-")[0]
-        return (
-            None
-            if theirs == ours
-            else f"{XML} and {BIN}, which OpenVINO {theirs} made and OpenVINO {ours} makes otherwise"
-        )
-
-    def unchecked_fields(self, card: Card, made_from: str) -> Card:
-        return {"target": self.name, "stateful": card.get("stateful"), "onnx_sha256": made_from}
+    def compare_contents(self, artifact: tuple[Path, Card], expected: tuple[Path, Card]) -> Iterator[Difference]:
+        """Compare the nodes, whatever version the card names; with the same OpenVINO version also model.xml as text."""
+        actual, wanted = (self.normalized_contents(path, card) for path, card in (artifact, expected))
+        versions = [card["versions"].get("openvino") for _, card in (artifact, expected)]
+        if versions[0] != versions[1] and isinstance(actual[XML], dict) and isinstance(wanted[XML], dict):
+            del actual[AS_TEXT], wanted[AS_TEXT]
+        yield from find_differences(actual, wanted)
 
 
 def _make_stateful(model: ov.Model, card: Card) -> None:

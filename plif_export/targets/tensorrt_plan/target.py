@@ -34,6 +34,7 @@ from plif_export.targets.tensorrt_plan.build import (
     find_product_types,
     read_layers,
 )
+from plif_export.targets.tensorrt_plan.rebuild import command_line
 from runtime.artifacts.tensorrt_plan.file import pack_engine
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.base.files import find_cache_folder
@@ -114,7 +115,7 @@ class TensorRtTarget(Target):
             "plan_sha256": hashlib.sha256(built.plan).hexdigest(),
             "onnx_sha256": made_from,
             "onnx_parity": card["parity"],
-            "rebuild": job.command,
+            "rebuild": command_line(*job.request, self.math) if job.request else "",
             **_inspect_kernels(job, built.layers),
         }
         if job.not_run is not None:

@@ -272,6 +272,26 @@ def write_reduce(program: CProgram, node: Node) -> CValue:
     return _write_total(program, node, loops, outer_index, inner, f"total += {read};", total=total)
 
 
+def write_top_k(program: CProgram, node: Node) -> CValue:
+    """Write the k largest values of an axis as C: the largest of those that at least as many reach as the place says."""
+    source, axis = _first_input(program, node), int(node.attrs["axis"]) - 1
+    loops, index = nest_loops(node.shape)
+
+    def read(place: str) -> str:
+        return element_text(program, source, [*index[:axis], place, *index[axis + 1 :]])
+
+    program.headers.add("float.h")
+    n = source.shape[axis]
+    update = f"""{{
+    int reached = 0;
+    for (int s = 0; s < {n}; s++)
+        reached += {read("s")} >= {read("r")};
+    if (reached > {index[axis]} && {read("r")} > total)
+        total = {read("r")};
+}}"""
+    return _write_total(program, node, loops, index, f"for (int r = 0; r < {n}; r++)\n", update, start="-FLT_MAX")
+
+
 def write_matmul(program: CProgram, node: Node) -> CValue:
     """Write a matrix product [.., M, K] x [.., K, N] as C; axes of size 1 before the last two are repeated."""
     a, b = (program.as_floats(program.values[name]) for name in node.inputs)
@@ -313,6 +333,7 @@ WRITERS: dict[str, Callable[[CProgram, Node], CValue]] = {
     "Permute": write_permute,
     "Reduce": write_reduce,
     "MatMul": write_matmul,
+    "TopK": write_top_k,
     "Reshape": write_reshape,
     "Flatten": write_reshape,
     "Vote": write_vote,

@@ -83,9 +83,7 @@ def make_card(net: Network, training: dict[str, Any] | None = None) -> cards.Car
         **({"view": meta.view} if meta.view else {}),
         **({"sensor": list(meta.sensor)} if meta.sensor else {}),
         **({"trained_on": meta.trained_on} if meta.trained_on else {}),
-        **(
-            {"decide": meta.decide} if meta.decide and training is None else {}
-        ),  # decision settings of other weights do not apply
+        **(meta.rules if training is None else {}),  # decision rules of other weights do not apply
     }
     # Trained just now: the framing names the resize mode that was used.
     if meta.framing and meta.trained_on and training is not None:
@@ -178,7 +176,7 @@ def _build_without_memory(card: cards.Card) -> Network:
         training=card["training"],
         view=card.get("view"),
         sensor=(card["sensor"][0], card["sensor"][1]) if "sensor" in card else None,
-        decide=card.get("decide"),
+        rules=cards.get_rules(card),
         trained_on=card.get("trained_on"),
     )
     with torch.device("meta"):

@@ -85,9 +85,9 @@ class Meta:
     training: dict[str, object] | None = field(default=None, compare=False)
     view: str | None = None  # "upright": recordings that their format stores rotated are rotated back
     sensor: tuple[int, int] | None = None  # (width, height) of the training recordings, if equal for all
-    decide: dict[str, object] | None = field(
-        default=None, compare=False
-    )  # the card's: how the decisions about a stream are made
+    rules: dict[str, dict[str, object]] = field(
+        default_factory=dict, compare=False
+    )  # the card's rules for decisions about a stream
     # statistics of the training recordings (runtime/core/events/fit.py)
     trained_on: dict[str, object] | None = field(default=None, compare=False)
 

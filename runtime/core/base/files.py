@@ -194,19 +194,31 @@ def find_cache_folder() -> Path | None:
     return None
 
 
-def hash_artifact(artifact: Path) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of a file or a folder.
+def hash_artifact(artifact: Path, copy: Path | None = None) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of a file or a folder, and write the same bytes to a new path `copy`.
 
-    The SHA-256 of a folder covers its files in the order of their names: name, zero byte, SHA-256 of the content.
+    The SHA-256 of a folder covers its files in the order of their names: name, zero byte, SHA-256 of the content. Each
+    file is read once. A copy has folders and files only: links to files become files, and other entries are left out.
     """
     import hashlib  # loads OpenSSL: not for programs that only read
 
     if not artifact.is_dir():
-        data = read_regular(artifact)
+        data = _read_and_copy(artifact, copy)
         return len(data), hashlib.sha256(data).hexdigest()
     size, digest = 0, hashlib.sha256()
-    for file in sorted(path for path in artifact.rglob("*") if path.is_file()):
-        data = read_regular(file)
-        size += len(data)
-        digest.update(file.relative_to(artifact).as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
+    for file in [artifact, *sorted(artifact.rglob("*"))]:
+        name = file.relative_to(artifact)
+        if file.is_file():
+            data = _read_and_copy(file, copy and copy / name)
+            size += len(data)
+            digest.update(name.as_posix().encode() + b"\0" + hashlib.sha256(data).digest())
+        elif copy is not None and file.is_dir() and (file == artifact or not file.is_symlink()):
+            (copy / name).mkdir()
     return size, digest.hexdigest()
+
+
+def _read_and_copy(file: Path, copy: Path | None) -> bytes:
+    data = read_regular(file)
+    if copy is not None:
+        copy.write_bytes(data)
+    return data

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; pipes and log files get no output.
+"""A progress bar, or a line that names the current stage, on a terminal; pipes and log files get no output.
 
 rich draws the bar, and is imported when the first bar is drawn.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from runtime.core.base.text import printable
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 INTERVAL_S = 0.1  # seconds between two redraws
+QUIET_S = 2.0  # seconds of a command, after which its stages are shown
+ERASE_LINE = "\r\x1b[K"
+
+_next_stage_s = float("inf")  # when the next stage may be shown, on the clock of time.monotonic
 
 
 class Progress:
@@ -53,6 +59,29 @@ class Progress:
         due = now_s - self._drawn_s >= INTERVAL_S or count >= total
         self._bar.update(self._bar.task_ids[0], completed=count, total=total, note=printable(note), refresh=due)
         self._drawn_s = now_s if due else self._drawn_s
+
+
+@contextmanager
+def show_stages() -> Iterator[None]:
+    """Show the stages of a command from 2 s on, in one line of a terminal that is erased at the end of the `with` block."""
+    global _next_stage_s
+    if sys.stderr.isatty():
+        _next_stage_s = time.monotonic() + QUIET_S
+    try:
+        yield
+    finally:
+        if _next_stage_s < float("inf"):
+            sys.stderr.write(ERASE_LINE)
+        _next_stage_s = float("inf")
+
+
+def show_stage(text: str) -> None:
+    """Name the current stage of a long command on a terminal, where `show_stages` is active."""
+    global _next_stage_s
+    if time.monotonic() >= _next_stage_s:
+        sys.stderr.write(f"{ERASE_LINE}{printable(text)} ...")
+        sys.stderr.flush()
+        _next_stage_s = time.monotonic() + INTERVAL_S
 
 
 def _make_bar() -> Bar:

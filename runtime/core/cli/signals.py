@@ -61,6 +61,18 @@ def restore_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def is_own_process() -> bool:
+    """Return whether this process is one command, whose signals are caught; False in a program that calls commands."""
+    return signal.getsignal(signal.SIGINT) is _handle_signal
+
+
+def pass_on_signal(child: int) -> None:
+    """Send the last signal that this process got to a child; a terminal's Ctrl-C reaches it by itself."""
+    if _last_signal != signal.SIGINT or not os.isatty(0):
+        with suppress(ProcessLookupError):
+            os.kill(child, _last_signal)
+
+
 def _handle_signal(number: int, frame: FrameType | None) -> None:
     global _last_signal
     importer = _find_importer(frame)

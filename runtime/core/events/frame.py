@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
+from runtime.core.events.lines import FollowedView
 
 
 @dataclass(eq=False)
@@ -28,7 +31,24 @@ class Frame:
         0.0  # time.perf_counter() when its last event came (of an empty one: when its end was known), or was due
     )
     complete_s: float = 0.0  # time.perf_counter() when it could be stepped
-    newest: np.ndarray | None = None  # [C, H, W], the events that the frame before it does not show; None is x
+    newest: np.ndarray | None = None  # as pictures, the events that the frame before it does not show; None is x
+    pictures: np.ndarray | None = None  # [2, C, H, W] with follow=on: x, and the view that follows a small figure
+    window: tuple[float, ...] | None = None  # with follow=on: left, top, width and height of the view, shares of x
+    followed: bool = False  # with follow=on: the votes of the view count
+
+    def add_view(self, pictures: np.ndarray, window: Iterable[float], followed: bool) -> None:
+        """Add the view that follows a small figure: pictures float32 [2, C, H, W], where it is, whether it counts."""
+        self.pictures, self.window, self.followed = pictures, tuple(window), followed
+
+    def describe_view(self, y: np.ndarray, row: int) -> FollowedView:
+        """Describe the view that follows, from y float32 [2, classes] and the row that decided."""
+        assert self.window is not None
+        return {"window": [*self.window], "counts": self.followed, "row": row, "y": y.tolist()}
+
+    def copy_pictures(self) -> None:
+        """Give the frame pictures of its own, which may be changed; they follow one another in memory from x on."""
+        self.pictures = None if self.pictures is None else np.array(self.pictures)
+        self.x = np.array(self.x) if self.pictures is None else self.pictures[0]
 
 
 COLUMNS, ROWS = 48, 24  # of a picture in text

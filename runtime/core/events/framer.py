@@ -23,6 +23,7 @@ from runtime.core.events.frame import Frame
 from runtime.core.events.framing import UPRIGHT, Framing
 from runtime.native.interface import (
     AFRESH,
+    FOLLOWED,
     GAP,
     Evt3Reader,
     NativeSession,
@@ -101,9 +102,10 @@ class Framer(NativeSession):
         self._overlaps = framing.pieces > 1
         self._repeats = framing.kind == "duration" and framing.T is not None and framing.pad == "repeat"
         self._closed = False
-        self._empty = np.zeros(shape, np.float32)
+        self._empty = np.zeros((framing.pictures, *shape), np.float32)
         self._empty.flags.writeable = False  # every empty frame shows this one array
-        self._floats = c.c_float * math.prod(shape)
+        self._pictures = (framing.pictures, *shape)
+        self._floats = c.c_float * math.prod(self._pictures)
         self._x: Any = self._floats()  # memory of the next frame and, where frames overlap, of its newest piece
         self._newest: Any = self._floats() if self._overlaps else None
         self._input = PlifInput(c.sizeof(PlifInput))
@@ -142,7 +144,7 @@ class Framer(NativeSession):
     @property
     def accepts_words(self) -> bool:
         """Return whether a framer accepts undecoded words of a file: only where frames follow the clock."""
-        return not self.framing.is_offline
+        return not self.framing.is_offline and self.framing.pictures == 1
 
     def iter_word_frames(self, words: np.ndarray, reader: Evt3Reader) -> Iterator[Frame]:
         """Push undecoded words of EVT 3.0, uint16 [N], into a framer and yield the frames that they complete.
@@ -199,22 +201,18 @@ class Framer(NativeSession):
                 if code < 0:
                     raise last_error()
                 return
-            x: np.ndarray = self._empty
+            pictures: np.ndarray = self._empty
             if native_frame.events or self._overlaps or self._repeats:
-                x = np.frombuffer(self._x, np.float32).reshape(self.shape)
+                pictures = np.frombuffer(self._x, np.float32).reshape(self._pictures)
                 self._x = self._floats()
             flags = native_frame.flags
-            frame = Frame(
-                x,
-                native_frame.start_us,
-                native_frame.end_us,
-                native_frame.events,
-                bool(flags & GAP),
-                restart=bool(flags & AFRESH),
-            )
+            times = native_frame.start_us, native_frame.end_us
+            frame = Frame(pictures[0], *times, native_frame.events, bool(flags & GAP), restart=bool(flags & AFRESH))
             if self._overlaps:
-                frame.newest = np.frombuffer(self._newest, np.float32).reshape(self.shape)
+                frame.newest = np.frombuffer(self._newest, np.float32).reshape(self._pictures)
                 self._newest = self._floats()
+            if len(pictures) > 1:
+                frame.add_view(pictures, native_frame.window, bool(flags & FOLLOWED))
             frame.complete_s = time.perf_counter()
             frame.due_s = (native_frame.came_s or frame.complete_s) if native_frame.events else self.now_s
             yield frame
@@ -275,7 +273,7 @@ class Framer(NativeSession):
         inputs = [
             PlifInput(c.sizeof(PlifInput), flags=f.discontinuity * GAP | f.restart * AFRESH) for f in (newer, older)
         ]
-        newer.x = np.array(newer.x)
+        newer.copy_pictures()
         newer.newest = None if newer.newest is None else np.array(newer.newest)
         for native_frame, frame in zip(inputs, (newer, older), strict=True):
             native_frame.x, native_frame.newest = (

@@ -4,6 +4,8 @@
     time:T=16                                           T slices of equal time, between the first event and the last
     duration:10ms[,T=16][,pad=repeat|zero]              a time grid from the first event
     duration:40ms,every=10ms                            overlapping frames: every 10 ms one of the last 40 ms
+    duration:40ms,every=20ms,follow=on                  two pictures a frame: the whole, and a view that follows a small
+                                                        figure (runtime/native/rules/follow/follow.h)
     events:n=5000,max=20ms                              n events or the time, whichever comes first: the live policy
                                                         ,value=count|binary       the number of events, or 1 for any
                                                         number above 0
@@ -59,6 +61,12 @@ class Framing:
     resize: str = "auto"
     shape: str = "stretch"
     every_us: int | None = None
+    follow: str = "off"
+
+    @property
+    def pictures(self) -> int:
+        """The number of pictures in a frame, each for a network row of its own: 2 with follow=on, else 1."""
+        return 1 + (self.follow == "on")
 
     @property
     def is_offline(self) -> bool:
@@ -128,7 +136,7 @@ class Framing:
             parts.append(f"n={self.n}")
         if self.max_us is not None:
             parts.append(f"max={_time_text(self.max_us)}")
-        for name in ("pad", *VIEW):
+        for name in ("pad", *VIEW, "follow"):
             value = getattr(self, name)
             if value != FRAMING_CHOICES[name][0]:
                 parts.append(f"{name}={value}")

@@ -18,15 +18,33 @@ class _Decision(TypedDict):
     latency_ms: float
 
 
+class FollowedView(TypedDict):
+    """The view that follows a small figure, in a step of a stream with follow=on.
+
+    window  left, top, width and height of it, as shares of the whole picture
+    counts  whether its votes count: not while the figure is large, or none was found
+    row     whose votes for the answer are more: 0 of the whole picture, 1 of the view
+    y       [2][classes], the outputs of both rows in this step; where the view counts, the rule adds up the votes of
+            the greater, class by class
+    """
+
+    window: list[float]
+    counts: bool
+    row: int
+    y: list[list[float]]
+
+
 class DecisionLine(_Decision, total=False):
     """The JSON line of `plif stream` about one step and its decision (runtime/core/stream/decide.py).
 
     source  the stream's name, if there are several
     why     "idle" or "not sure", where label is null
+    view    with follow=on
     """
 
     source: str
     why: str
+    view: FollowedView
 
 
 class _Summary(TypedDict):

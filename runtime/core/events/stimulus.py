@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MEAN_COUNT = 0.15
 MOST = 255  # events of a pixel in one frame: more than a camera sends in 40 ms, and what a byte holds
 HOT = 0.01  # of the pixels
+LONG_STRESS = 32  # steps, from which on there is a long silence
 EVENTS_PER_PIXEL_S = 3.0  # a hand that moves in front of a DVS128: 50 thousand events a second, 128 x 128 pixels
 
 
@@ -63,7 +64,8 @@ def make_stress_frames(
     """Generate event counts float32 [T, streams, *shape] with the extremes that a camera can send.
 
     From 8 steps on every second stream has empty frames (the first, the last, and three in a row), and the last
-    stream has one pixel, every pixel, hot pixels and the largest counts.
+    stream has one pixel, every pixel, hot pixels and the largest counts. From 32 steps on every second stream has a
+    long silence, and a burst after it.
     """
     frames = make_event_frames(T, streams, shape, framing, rng)
     most = 1 if _is_binary(framing) else MOST
@@ -75,6 +77,10 @@ def make_stress_frames(
         lit[...] = rng.integers(1, most + 1, shape)
         hot.flat[rng.permutation(hot.size)[: int(2 + HOT * hot.size)]] = most
         largest[...] = most
+    if T >= LONG_STRESS:
+        end = T // 2 + T // 8
+        frames[T // 2 : end, ::2] = 0
+        frames[end, ::2] = rng.integers(0, most + 1, frames[end, ::2].shape)
     return frames
 
 

@@ -41,6 +41,7 @@ ARTIFACT_FORMAT_VERSION = 1
 
 MAX_NAME = 256  # characters of a class or a layer
 MAX_RULE = 2048  # characters of a decide rule
+RULE_KEYS = ("decide", "follow")  # rules for decisions: of one network row, and of two with a view that follows
 MAX_STEPS = 4096  # time-steps: T, also of a framing (docs/limits.md)
 MAX_NUMBERS = 1 << 28  # in an input or a state of one stream
 FORMS = get_args(Form)
@@ -67,16 +68,19 @@ def encode_card(card: Mapping[str, object]) -> str:
 
 def get_exit_margin(card: Card) -> float | None:
     """Return the early-exit margin of a card; None if it has none. Raises PlifError for an invalid one."""
-    record = card.get("exit")
-    if record is None:
+    if (record := card.get("exit")) is None:
         return None
     margin = record.get("margin") if isinstance(record, dict) else None
     return check_margin(margin, "the card's exit.margin")
 
 
-def get_decide_rule(card: Card) -> str | None:
-    """Return a card's rule for decisions on endless streams (`plif eval --calibrate-decide`); None without one."""
-    return None if card.get("decide") is None else str(card["decide"]["rule"])
+def get_decide_rule(card: Card, key: str = "decide") -> str | None:
+    """Return a card's rule for endless streams under a key of RULE_KEYS (`plif eval --calibrate-decide`), or None."""
+    return None if card.get(key) is None else str(card[key]["rule"])
+
+
+def get_rules(card: Card) -> dict[str, dict[str, object]]:  # each with the record of its calibration
+    return {key: card[key] for key in RULE_KEYS if card.get(key) is not None}
 
 
 def check_margin(margin: object, context: str) -> float:
@@ -247,9 +251,7 @@ def _check_common(card: Card, context: str, name: str, version: int, record: typ
     _check_format(card, context, name, version)
     _check_keys(card, context, record)
     if not _is_positive_int(card["T"]) or card["T"] > MAX_STEPS:
-        raise PlifError(
-            f"{context}: T is {_abbreviate(card['T'])}; expected a number of time-steps from 1 to {MAX_STEPS}"
-        )
+        raise PlifError(f"{context}: T is {_abbreviate(card['T'])}; expected time-steps from 1 to {MAX_STEPS}")
     if card["input"].get("kind") not in ("events", "static"):
         raise PlifError(f"{context}: input kind {card['input'].get('kind')!r}; expected events or static")
     _check_shape(card["input"].get("shape"), f"{context}: input")
@@ -259,12 +261,12 @@ def _check_common(card: Card, context: str, name: str, version: int, record: typ
         raise PlifError(f"{context}: input shape {card['input']['shape']}; expected [channels, height, width]")
     if card.get("view") not in (None, "upright"):
         raise PlifError(f"{context}: view {_abbreviate(card['view'])}; expected upright, or no such key")
-    decide = card.get("decide")
-    rule = decide.get("rule") if isinstance(decide, dict) else None
-    if decide is not None and not (isinstance(rule, str) and 0 < len(rule) <= MAX_RULE and rule.isprintable()):
-        raise PlifError(
-            f"{context}: decide {_abbreviate(decide)}; expected its rule as --decide takes it, or no such key"
-        )
+    for key, found in get_rules(card).items():
+        rule = found.get("rule") if isinstance(found, dict) else None
+        if not (isinstance(rule, str) and 0 < len(rule) <= MAX_RULE and rule.isprintable()):
+            raise PlifError(
+                f"{context}: {key} {_abbreviate(found)}; expected its rule as --decide takes it, or no such key"
+            )
     sensor = card.get("sensor")  # (width, height) of the recordings that it was trained on, where all had the same
     if sensor is not None and not _is_size(sensor):
         raise PlifError(f"{context}: sensor {_abbreviate(sensor)}; expected [width, height], or no such key")

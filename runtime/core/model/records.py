@@ -67,12 +67,14 @@ class OptionalCardKeys(TypedDict, total=False):
     view        pictures were turned upright in training
     sensor      [width, height] of the recordings of its training, where all had the same
     decide      the `rule` that decides feeds without an end, and the data that it was found on
+    follow      the same of two rows a step, the second of which sees a small figure enlarged (stream --follow)
     trained_on  size, rate, polarity and events a pixel of the recordings of its training
     """
 
     view: Literal["upright"]
     sensor: list[int]
     decide: dict[str, object]
+    follow: dict[str, object]
     trained_on: dict[str, object]
 
 

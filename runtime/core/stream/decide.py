@@ -15,7 +15,7 @@ import numpy as np
 from runtime.core.base.errors import PlifError
 from runtime.core.engines.session import Session
 from runtime.core.events.frame import Frame
-from runtime.core.events.lines import DecisionLine
+from runtime.core.events.lines import DecisionLine, FollowedView
 from runtime.native.interface import NativeSession, PlifDecision, PlifNetwork, last_error
 from runtime.native.rules import encode_names
 
@@ -33,11 +33,12 @@ class Decision:
       sooner, and
                 more often wrong
     index       number of the class, or None
-    score       the winner's fraction of all possible spikes, voters x steps, in the steps of the rule; of cusum its sum
+    score       the winner's fraction of all possible spikes, voters x steps, in the steps of the rule; of cusum lately
     votes       spikes of each class since the reset (sums of y where the network does not vote)
     latency_ms  from the complete frame to this decision
     source      the name of its source
     why         "idle" or NOT_SURE where label is None, else None
+    view        with follow=on: the view that follows, the votes of both rows in this step, and whose answer it is
     """
 
     t_us: int
@@ -50,6 +51,7 @@ class Decision:
     source: str = ""
     why: str | None = None
     soft: str | None = None
+    view: FollowedView | None = None
 
     def to_dict(self, source: bool = False) -> DecisionLine:
         """Return a decision as one line of --json; with the name of the source if `source` is true."""
@@ -65,6 +67,8 @@ class Decision:
         }
         if self.why is not None:
             line["why"] = self.why
+        if self.view is not None:
+            line["view"] = self.view
         return {"source": self.source, **line} if source else line
 
 
@@ -73,7 +77,7 @@ class Rules(NativeSession):
 
     classes   the class names of a network with so many voters a class and steps T of a sample
     decide, reset, framing  texts of --decide, --reset and --framing; only the framing's ability to show silence matters
-    rows      the network rows of the stream: K of every:T/K, else 1
+    rows      the network rows of the stream: K of every:T/K, 2 of a framing with follow=on, else 1
     decay     float64 [rows], set by `before_step`: the factor that each row's membranes are multiplied by, around their
               initial values: 1 leaves them as they are, 0 resets them
     Raise PlifError for texts that are no rules, and where the native library is missing.

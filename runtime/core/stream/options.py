@@ -12,21 +12,35 @@ from typing import Any
 from runtime.core.base.declared import ViewOptions
 from runtime.core.base.errors import PlifError
 from runtime.core.base.options import option
+from runtime.core.events.framing import Framing
+from runtime.core.model.card import Card, get_decide_rule
 from runtime.core.observers import ExtensibleOptions
 
 # Defaults. Recordings are decided as in evaluation; the defaults for feeds without an end were measured (docs/live-rules.md).
 RECORDING_RULES = ("sum", "recording")  # decide, reset
 LIVE_RULES = ("leak:120ms,margin=0.2,idle=auto", "silence:1000")
+Size = tuple[int, int]  # of a sensor, (width, height)
 LIVE_FRAMING = "events:n=5000,max=20ms"
 
 
-class StreamOptions(ViewOptions, ExtensibleOptions, by="run"):
+class FramingOptions(ExtensibleOptions, by="framing"):
+    """Options of parts that choose the framing of a run (runtime/core/observers.py)."""
+
+    def choose_framing(self, card: Card, framing: Framing, feeds: Sequence[Size] | None) -> tuple[Framing, str | None]:
+        """Return the framing of a run and the card's decision rule; feeds: their sensors, None with a recording."""
+        chosen = framing, get_decide_rule(card)
+        for choice in self.call_observers("framing", card, *chosen, feeds, always=True):
+            chosen = choice
+        return chosen
+
+
+class StreamOptions(ViewOptions, FramingOptions, by="run"):
     """Options of `plif stream` and of model.stream; None where an option was not given."""
 
     framing: str | None = option("How events become frames; the card's when not given.", default=None)
     decide: str | None = option(
         f"sum (default of recordings), leak[:500ms] (default of feeds: the card's rule, else {LIVE_RULES[0]}), kofn[:3/5], "
-        "own[:80ms] or cusum[:300ms], then ,margin= ,release= ,soft= ,exit= ,idle= (events a second, or auto) ,other= ,drift=.",
+        "own[:80ms] or cusum[:300ms], then ,margin= ,release= ,soft= ,exit= ,idle= (events/s, or auto) ,other= ,drift= ,most=.",
         default=None,
     )
     reset: str | None = option(

@@ -32,7 +32,7 @@ from runtime.core.events.framing import Framing, resolve_framing
 from runtime.core.events.lines import StreamSummary
 from runtime.core.events.sources import open_source
 from runtime.core.events.sources.base import ASK, Source, is_rotated_by_format
-from runtime.core.model.card import get_decide_rule, get_exit_margin
+from runtime.core.model.card import get_exit_margin
 from runtime.core.observers import find_observers, find_recorder
 from runtime.core.stream.controls import Controls
 from runtime.core.stream.decide import Decision, Rules
@@ -79,9 +79,9 @@ class Run:
             for spec in sources:
                 opened.append(spec if isinstance(spec, Source) else self._open(spec, options))
             endless = [self._is_endless(input_source) for input_source in opened]
-            self.options = options.complete(
-                str(self.framing), endless, get_exit_margin(model.card), get_decide_rule(model.card)
-            )
+            feeds = [input_source.sensor for input_source in opened] if all(endless) else None
+            self.framing, rule = options.choose_framing(model.card, self.framing, feeds)
+            self.options = options.complete(str(self.framing), endless, get_exit_margin(model.card), rule)
             try:
                 self._make_streams(opened)
             except PlifError as error:
@@ -263,7 +263,8 @@ class Run:
             assert frame is not None
             stream.before_step(frame, self.session)
             rows.extend(stream.numbers)
-            xs.extend([frame.x] * len(stream.numbers))  # every row of a stream sees the same frame
+            # every row of a stream sees the same picture, but with follow=on
+            xs.extend([frame.x] * len(stream.numbers) if frame.pictures is None else frame.pictures)
         x = xs[0][None] if len(xs) == 1 else np.stack(xs)
         began_s = time.perf_counter()
         y = self.session.step(x, None if len(rows) == self.session.streams else rows, counted=True)

@@ -22,7 +22,7 @@ from runtime.core.events.sources.base import Source
 from runtime.core.stream.decide import NOT_SURE, Decision, Rules
 from runtime.core.stream.observe import Observers
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.native.interface import AFRESH, GAP, IDLE, LOST
+from runtime.native.interface import AFRESH, FOLLOWED, GAP, IDLE, LOST
 
 LATENCY_BATCH = 1024  # so many latencies are added to the statistics at a time
 
@@ -103,7 +103,7 @@ class Stream:
         """Reset and decay the membranes (rows) of a stream as its rules say, before its frame is stepped."""
         requested, self.reset_requested = self.reset_requested, False
         afresh = requested or frame.restart
-        flags = frame.discontinuity * GAP | afresh * AFRESH | frame.lost * LOST
+        flags = frame.discontinuity * GAP | afresh * AFRESH | frame.lost * LOST | frame.followed * FOLLOWED
         reset = self.rules.apply_resets(frame, flags, session, self.numbers)
         if reset and self._observers.on_reset:
             why = "policy" if reset == self.rules.rows else "copy"
@@ -135,6 +135,7 @@ class Stream:
             source=self.name,
             why=None if winner is not None else "idle" if answer.index == IDLE else NOT_SURE,
             soft=None if answer.soft < 0 else rules.classes[answer.soft],
+            view=None if frame.window is None else frame.describe_view(y, int(answer.row)),
         )
         if not self._frames:
             self._first_us = frame.t_start_us

@@ -7,7 +7,8 @@
 static int may_frame(const plif_session *s, const plif_input *frame, const char *what) {
     TRY(plif_session_takes(s, frame, what));
     if (size_check(frame->size, "plif_input", "PLIF_INPUT")) return PLIF_BAD_ARGUMENT;
-    if (frame->size < sizeof *frame || !frame->x || (uintptr_t)frame->x % sizeof *frame->x)
+    if (frame->size < (s->framing.follow ? sizeof *frame : offsetof(plif_input, window)) || !frame->x ||
+        (uintptr_t)frame->x % sizeof *frame->x)
         return plif_fail(PLIF_BAD_ARGUMENT, "%s: plif_input.x: expected room for a frame", what);
     return s->model ? plif_fail(PLIF_UNSUPPORTED, "%s: this session has a network of its own", what) : 0;
 }
@@ -40,9 +41,9 @@ int plif_frame_events(plif_session *s, plif_packet *packet, plif_input *frame) {
 int plif_frame_words(plif_session *s, const uint16_t *words, int64_t count, int64_t *at, Evt3Reader *reader,
                      double came_s, plif_input *frame) {
     TRY(may_frame(s, frame, "plif_frame_words"));
-    if (is_whole(&s->framing) || s->filters)
+    if (is_whole(&s->framing) || s->filters || s->framing.follow)
         return plif_fail(PLIF_BAD_ARGUMENT,
-                         "plif_frame_words: without filters, and of a framing that follows the clock");
+                         "plif_frame_words: without filters and follow=on, and of a framing that follows the clock");
     Batch batch = {words, count, *at, NULL, reader, came_s};
     const int got = feed(s, &batch, frame, "plif_frame_words");
     *at = batch.at;

@@ -24,10 +24,13 @@ static int see_upright(Framing *f) {
     return 0;
 }
 
-/* Framings of a whole recording know no silence. */
-static int fits(const plif_session *s) {
+/* Framings of a whole recording know no silence; the two rows of follow=on are reset together. */
+static int fits(plif_session *s) {
     const DecisionRule *d = &s->decider.rule;
     const ResetPolicy *r = &s->decider.policy;
+    s->decider.follows = s->framing.follow;
+    if (s->framing.follow && r->rows > 1)
+        return plif_fail(PLIF_BAD_ARGUMENT, "reset every:T/K does not go with follow=on; expected every:T, or another");
     if (!is_whole(&s->framing) || !(r->kind == RESET_SILENCE || r->kind == RESET_DECAY || d->idle_per_s >= 0)) return 0;
     return plif_fail(
         PLIF_BAD_ARGUMENT,
@@ -87,7 +90,7 @@ static int make_state(plif_session *s) {
     const plif_model *m = s->model;
     const int states = m ? m->header->states : 0;
     const int64_t frames = s->takes_events ? plif_framer_floats(&s->framer) : 0,
-                  rows = s->rows = s->decider.policy.rows;
+                  rows = s->rows = s->decider.policy.rows * pictures_of(&s->framing);
     int64_t owed = 0;
     for (int i = 0; i < states; i++) {
         s->bytes += rows * up(m->v_floats[i] * 4, 64);
@@ -130,7 +133,7 @@ static int make_scratch(plif_session *s) {
     int fine = s->arena != NULL;
     for (int t = 0; t < n; t++) fine &= (s->accs[t] = zeros(p->acc_floats * 4, &s->scratch[t])) != NULL;
     if (!fine) return plif_fail(PLIF_NO_MEMORY, "no memory for a step: %lld bytes", (long long)p->arena_bytes);
-    s->x = zeros(p->x_floats * 4, &s->scratch[n + 1]);
+    s->x = zeros(pictures_of(&s->framing) * p->x_floats * 4, &s->scratch[n + 1]);
     s->y = zeros(s->rows * p->y_floats * 4, &s->scratch[n + 2]);
     s->fired = zeros(p->states * 4, &s->scratch[n + 3]);
     s->rates = zeros(p->states * (int64_t)sizeof *s->rates, &s->scratch[n + 4]);
@@ -256,7 +259,7 @@ void plif_session_afresh(plif_session *s, int row) {
 void plif_reset_network(plif_session *s) {
     for (int row = 0; row < s->rows; row++) {
         plif_session_afresh(s, row);
-        plif_decider_afresh(&s->decider, row);
+        if (row < s->decider.policy.rows) plif_decider_afresh(&s->decider, row);
     }
     s->moving.was_reset = 1;
 }
@@ -269,7 +272,7 @@ void plif_reset(plif_session *s) {
     if (s->filters) plif_filters_begin(s->filters);
     plif_decider_begin(&s->decider, &s->moving.deciding, s->decided, s->c);
     if (s->model) {
-        memset(s->x, 0, (size_t)s->model->program.x_floats * sizeof *s->x);
+        memset(s->x, 0, (size_t)(pictures_of(&s->framing) * s->model->program.x_floats) * sizeof *s->x);
         memset(s->fired, 0, (size_t)s->model->program.states * sizeof *s->fired);
     }
     for (int row = 0; row < s->rows; row++) plif_session_afresh(s, row);

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-enum { RULES = 32, VERSION = 7, BEFORE = 6 /* without not_shown, where a time lay that means nothing later */ };
+/* Version 7: cusum kept no votes for its score, so its snapshots are shorter. 6: without not_shown, where a time lay that
+ * means nothing later. */
+enum { RULES = 32, VERSION = 8, OLDEST = 6 };
 
 typedef struct {
     char magic[8];
@@ -19,10 +21,11 @@ static int64_t bits(double value) {
     return out;
 }
 
-/* A sum of the margins of all classes. */
+/* A sum of the margins of all classes, and of a ceiling below 1. */
 static int64_t margins_of(const DecisionRule *d) {
     uint64_t sum = (uint64_t)d->classes;
     for (int i = 0; i < d->classes; i++) sum = (sum ^ (uint64_t)bits(d->margins[i])) * 0x100000001B3u;
+    if (d->most < 1) sum = (sum ^ (uint64_t)bits(d->most)) * 0x100000001B3u;
     return (int64_t)sum;
 }
 
@@ -47,7 +50,7 @@ static Header header_of(const plif_session *s) {
                  f->swapped,
                  f->orientation,
                  s->turned,
-                 resize[f->resize] | f->square << 2,
+                 resize[f->resize] | f->square << 2 | f->follow << 3,
                  s->framer.extent.total,
                  s->framer.extent.first_us,
                  s->framer.extent.last_us,
@@ -102,11 +105,13 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     const Header expected = header_of(s);
     Header h;
     Moving m;
-    if (size != plif_snapshot_size(s))
-        return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes; expected %zu", size, plif_snapshot_size(s));
+    if (size < sizeof h) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes are no snapshot", size);
     memcpy(&h, bytes, sizeof h);
-    const int before = h.version == BEFORE;
-    if (before) h.version = VERSION;
+    if (size != plif_snapshot_size(s))
+        return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: %zu bytes of version %lld; expected %zu of version %d", size,
+                         (long long)h.version, plif_snapshot_size(s), VERSION);
+    const int before = h.version == OLDEST;
+    if (OLDEST <= h.version && h.version < VERSION) h.version = VERSION;
     if (memcmp(&h, &expected, sizeof h) != 0)
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: of another file, or of a session with other options");
     memcpy(&m, (const char *)bytes + sizeof h, sizeof m);
@@ -115,8 +120,8 @@ int plif_restore(plif_session *s, const void *bytes, size_t size) {
     if (!sound(s, &m, memory)) return plif_fail(PLIF_BAD_ARGUMENT, "plif_restore: the snapshot was damaged");
     if (s->filters) TRY(plif_filters_restore(s->filters, memory + s->bytes));
     s->moving = m;
-    s->framer.came_s = 0;   /* by another clock */
     plif_session_settle(s); /* nothing is owed to the membranes that come now */
     memcpy(s->memory, memory, (size_t)s->bytes);
+    plif_framer_restored(&s->framer);
     return PLIF_OK;
 }

@@ -24,8 +24,9 @@ int plif_session_decide(plif_session *s, const plif_input *frame, plif_decision 
     Moving *m = &s->moving;
     plif_decider_before(&s->decider, frame, m->was_reset != 0, 0, s->keep);
     for (int row = 0; row < s->rows; row++) {
+        const int64_t picture = s->framing.follow ? row * s->model->program.x_floats : 0;
         if (!m->was_reset) fade(s, row, s->keep[row]); /* else they are afresh already */
-        plif_session_step(s, row, frame->x, s->y + (int64_t)row * s->decider.classes);
+        plif_session_step(s, row, frame->x + picture, s->y + (int64_t)row * s->decider.classes);
     }
     m->was_reset = 0;
     m->framer.used += frame->events;
@@ -151,6 +152,8 @@ int plif_frame(plif_session *s, const float *x, int64_t start_us, int64_t end_us
                          "plif_frame: a session with a network, x and a place for the decision are needed");
     if (not_a_frame(start_us, end_us, events, "plif_frame")) return PLIF_BAD_ARGUMENT;
     if (no_room(decision)) return PLIF_BAD_ARGUMENT;
+    if (s->framing.follow)
+        return plif_fail(PLIF_UNSUPPORTED, "plif_frame: with follow=on a session makes its own frames, of events");
     if (!sane(s->moving.framer.came + events))
         return plif_fail(PLIF_BAD_ARGUMENT, "plif_frame: more events than can be counted");
     TRY(plif_session_frame(s, x, "plif_frame"));
@@ -193,7 +196,7 @@ int plif_say(plif_session *s, int64_t n, const int64_t *frames, const float *y, 
         if (begun < 0) return begun;
         const int decided = plif_after(s, y, &said);
         if (decided < 0) return decided;
-        y += (int64_t)s->decider.policy.rows * s->decider.classes;
+        y += (int64_t)s->rows * s->decider.classes;
         answers[0] = said.index;
         answers[1] = said.soft;
     }

@@ -189,6 +189,12 @@ function drawPicture() {
     data[4 * i + 3] = 255;
   }
   context.putImageData(image, 0, 0);
+  const view = last && last.answer && last.answer.view; // the part that a view of its own shows to a second row of the network
+  if (view && view.counts) {
+    const [x, y, w, h] = view.window.map((share, i) => share * (i % 2 ? canvas.height : canvas.width));
+    context.strokeStyle = colours.accent;
+    context.strokeRect(x, y, w, h);
+  }
   if (drawn.length > 4) $("fps").textContent = Math.round(1000 * (drawn.length - 1) / (drawn[drawn.length - 1] - drawn[0])) + " pictures a second";
 }
 

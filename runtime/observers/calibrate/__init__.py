@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
     CalibrationResult = tuple[dict[str, object], list[str]]
 
-ALLOWED_FLAGS = {"--split", "--limit", "--out"}
+ALLOWED_FLAGS = {"--split", "--limit", "--out", "--follow"}
 
 
 def _parse_share(flag: str, value: object) -> object:
@@ -58,6 +58,12 @@ class CalibrationOptions(OptionRecord):
         default=None,
         metavar="RATE_PER_HOUR",
     )
+    follow: str | None = option(
+        "Of --calibrate-decide: on finds the rule of two rows a step, the second of which sees a small figure enlarged "
+        "(stream --follow); it stands beside the rule of one row.",
+        default=None,
+        metavar="on|off",
+    )
     negatives: tuple[str, ...] = option(
         "Of --calibrate-decide: a recording, a folder of them, or sim:NAME?seed={1..9}&seconds=60, without any gesture; may be "
         "given several times.",
@@ -74,6 +80,7 @@ def hear(
     flags: Mapping[str, object],
     calibrate_exit: float | None,
     calibrate_decide: float | None,
+    follow: str | None,
     negatives: Sequence[str],
 ) -> list[Callable[[Model, Progress], CalibrationResult]]:
     """Return the early-exit or decision-rule calibration that the options ask for, to run in place of an evaluation.
@@ -85,6 +92,10 @@ def hear(
         raise PlifError("--calibrate-exit, --calibrate-decide: one after the other; leave one out")
     if negatives and calibrate_decide is None:
         raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
+    if follow is not None and (calibrate_decide is None or follow not in ("on", "off")):
+        raise PlifError(
+            f"--follow {follow}: here it belongs to --calibrate-decide, as on or off; an evaluation has one row"
+        )
     from runtime.observers.calibrate.exits import check_writable
 
     key = "exit" if calibrate_exit is not None else "decide"
@@ -92,11 +103,11 @@ def hear(
         raise PlifError(f"--calibrate-{key}: evaluates nothing, so {unsupported[0]} says nothing; leave it out")
     if options.out is None:
         raise PlifError(f"--calibrate-{key}: writes a new artifact; name it with -o NEW")
-    check_writable(artifact, options.out, key)
+    check_writable(artifact, options.out, "follow" if follow == "on" else key)
     if calibrate_exit is not None:
         return [partial(_calibrate_exit, artifact, options, options.out, calibrate_exit)]
     assert calibrate_decide is not None
-    return [partial(_calibrate_decide, artifact, options, options.out, calibrate_decide, negatives)]
+    return [partial(_calibrate_decide, artifact, options, options.out, calibrate_decide, follow == "on", negatives)]
 
 
 def _calibrate_exit(
@@ -117,6 +128,7 @@ def _calibrate_decide(
     options: JudgeOptions,
     out: Path,
     per_hour: float,
+    follow: bool,
     negatives: Sequence[str],
     model: Model,
     progress: Progress,
@@ -125,9 +137,16 @@ def _calibrate_decide(
     from runtime.observers.calibrate.rules import calibrate_decide
 
     calibration = calibrate_decide(
-        model, options.data, per_hour, negatives, split=options.split, limit=options.limit, progress=progress
+        model,
+        options.data,
+        per_hour,
+        negatives,
+        split=options.split,
+        limit=options.limit,
+        follow=follow,
+        progress=progress,
     )
-    path = write_key(artifact, "decide", calibration.to_dict(), out)
+    path = write_key(artifact, "follow" if follow else "decide", calibration.to_dict(), out)
     return {"path": str(path), **calibration.to_dict()}, [
         *_decide_lines(calibration),
         f"wrote {path}; feeds without an end use it",

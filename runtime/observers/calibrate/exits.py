@@ -118,8 +118,8 @@ def calibrate_exit(
 def check_writable(artifact: Path, path: Path, key: str = KEY) -> Kind:
     """Check that a copy of an artifact with a calibration in its card can be written; return its file kind.
 
-    key is "exit" or "decide". The check runs before minutes of calibration. Raises PlifError if the artifact is
-    neither an ONNX nor a .plif file (nor, with `decide`, a model.pt), and if `path` is that file or cannot be
+    key is "exit", "decide" or "follow". The check runs before minutes of calibration. Raises PlifError if the artifact is
+    neither an ONNX nor a .plif file (nor, but for "exit", a model.pt), and if `path` is that file or cannot be
     written.
     """
     kind = detect_kind(artifact)
@@ -127,7 +127,7 @@ def check_writable(artifact: Path, path: Path, key: str = KEY) -> Kind:
         raise PlifError(
             f"{artifact}: {kind.no_exit}; calibrate its ONNX artifact, and compare the votes with that margin"
         )
-    if kind.with_card is None and kind.name != "onnx" and (kind.name, key) != ("model", "decide"):
+    if kind.with_card is None and kind.name != "onnx" and (kind.name, key == KEY) != ("model", False):
         content = "an early exit" if key == KEY else "a rule of deciding"
         raise PlifError(
             f"{artifact}: is {kind.name}; {content} is written into an ONNX artifact or a .plif file: export it to one"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,15 +20,18 @@ from runtime.core.engines.model import OpenModel
 from runtime.core.engines.session import Session, Snapshot
 from runtime.core.events.frame import Frame
 from runtime.core.stream.decide import Rules
-from runtime.native.interface import GAP
+from runtime.native.interface import FOLLOWED, GAP
 
 ALARM_US = 50_000  # a shorter label does not count
+FOLLOWING = "duration:20ms,follow=on"  # of rules, whose rows are two then
 Span = tuple[int, int]  # from, to, in us
 
 
 @dataclass(frozen=True, eq=False)
 class FeedOutputs:
     """The recorded outputs of a network over one feed of frames: y [steps, rows, classes], and its end state.
+
+    With a view that follows a small figure there are two rows, and frames say whether the view's votes count.
 
     The frames are kept without pixels. The end state is a snapshot of the membranes.
     """
@@ -40,7 +43,7 @@ class FeedOutputs:
     @cached_property
     def frame_facts(self) -> np.ndarray:
         """The facts about each frame for decision rules, int64 [steps, 4]: start and end in us, event count, gap flag."""
-        rows = [(frame.t_start_us, frame.t_end_us, frame.events, frame.discontinuity * GAP) for frame in self.frames]
+        rows = [(frame.t_start_us, frame.t_end_us, frame.events, flags_of(frame)) for frame in self.frames]
         return np.array(rows, np.int64).reshape(-1, 4)
 
 
@@ -54,12 +57,15 @@ class Labels(NamedTuple):
 class GestureScore(NamedTuple):
     """The score of one gesture: the delay of its label, the label changes after that, and whether it was right.
 
-    onset_ms is when its label came (ms, None for never). It is right if no other label was shown for as long.
+    onset_ms is when its label came (ms, None for never), end_ms when it was gone after the end of the gesture (None if
+    another one, or none, was shown then). It is right if no other label was shown for as long, and it was shown for
+    half of the time after it came.
     """
 
     onset_ms: float | None
     changes: int
     right: bool
+    end_ms: float | None = None
 
 
 class FalseLabels(NamedTuple):
@@ -70,8 +76,14 @@ class FalseLabels(NamedTuple):
     counts: np.ndarray
 
 
-def make_rules(model: OpenModel, decide: str, reset: str) -> Rules:
-    return Rules(model.classes, model.voters, model.T, decide, reset)
+def flags_of(frame: Frame) -> int:
+    return frame.discontinuity * GAP | frame.followed * FOLLOWED
+
+
+def make_rules(model: OpenModel, decide: str, reset: str, frames: Sequence[Frame]) -> Rules:
+    """Make the rules that decide about a feed of frames, of which the first says whether there is a view that follows."""
+    framing = FOLLOWING if frames and frames[0].window is not None else None
+    return Rules(model.classes, model.voters, model.T, decide, reset, framing)
 
 
 def run_feed(
@@ -85,22 +97,30 @@ def run_feed(
 
     `before` gives the membranes to start from: those at its end.
     """
-    rules, stepped, outputs = make_rules(model, decide, reset), [], []
+    coming = iter(frames)
+    ahead = list(islice(coming, 1))
+    rules, stepped, outputs = make_rules(model, decide, reset, ahead), [], []
     session, rows = Session(model, rules.rows), list(range(rules.rows))
     if before is not None and before.end is not None:
         session.restore(before.end)
-    for frame in frames:
-        rules.apply_resets(frame, frame.discontinuity * GAP, session, rows)
-        outputs.append(y := session.step(np.stack([frame.x] * rules.rows), counted=True))
+    for frame in chain(ahead, coming):
+        rules.apply_resets(frame, flags_of(frame), session, rows)
+        x = np.stack([frame.x] * rules.rows) if frame.pictures is None else frame.pictures
+        outputs.append(y := session.step(x, counted=True))
         rules.after_step(y)
-        frame.x, frame.newest = np.zeros(0, np.float32), None  # the frames of an hour would take too much memory
+        frame.x, frame.newest, frame.pictures = (
+            np.zeros(0, np.float32),
+            None,
+            None,
+        )  # an hour's would take too much memory
         stepped.append(frame)
     return FeedOutputs(stepped, np.array(outputs).reshape(-1, rules.rows, len(rules.classes)), session.snapshot())
 
 
 def decide_labels(model: OpenModel, decide: str, reset: str, outputs: FeedOutputs) -> Labels:
     """Return the final (firm) and provisional (soft) labels that a decision rule gives for recorded outputs."""
-    return Labels(*make_rules(model, decide, reset).decide_stored(outputs.frame_facts, outputs.y).T)
+    rules = make_rules(model, decide, reset, outputs.frames)
+    return Labels(*rules.decide_stored(outputs.frame_facts, outputs.y).T)
 
 
 def score_gesture(labels: np.ndarray, frames: Sequence[Frame], span: Span, since_us: int, label: int) -> GestureScore:
@@ -110,13 +130,23 @@ def score_gesture(labels: np.ndarray, frames: Sequence[Frame], span: Span, since
     """
     t_us = np.array([frame.t_end_us for frame in frames])
     first, end = (int(np.searchsorted(t_us, t, "right")) for t in span)
-    shown, lasts_us = labels[first:end].tolist(), np.diff(t_us, prepend=0)[first:end]
-    onset = shown.index(label) if label in shown else None
-    right = longest_label(shown, lasts_us) == label
-    if onset is None:
-        return GestureScore(None, 0, right)
+    shown, lasts_us = labels[first:end].tolist(), measure_steps(frames)[first:end]
+    if label not in shown:
+        return GestureScore(None, 0, False)
+    onset = shown.index(label)
     onset_ms = max(int(t_us[first + onset]) - since_us, 0) / 1e3
-    return GestureScore(onset_ms, sum(a != b for a, b in pairwise(shown[onset:])), right)
+    own_us = int(lasts_us[np.array(shown) == label].sum())
+    right = longest_label(shown, lasts_us) == label and 2 * own_us >= int(lasts_us[onset:].sum())
+    end_ms = None
+    if shown[-1] == label:
+        gone = np.flatnonzero(labels[end:] != label)
+        end_ms = (int(t_us[end + gone[0]] if len(gone) else t_us[-1]) - span[1]) / 1e3
+    return GestureScore(onset_ms, sum(a != b for a, b in pairwise(shown[onset:])), right, end_ms)
+
+
+def measure_steps(frames: Sequence[Frame]) -> np.ndarray:
+    """Return how long each step of a feed lasts, in us, int64 [steps]: since the end of the step before it."""
+    return np.diff([*(frame.t_start_us for frame in frames[:1]), *(frame.t_end_us for frame in frames)])
 
 
 def longest_label(labels: Iterable[int], lasts_us: Iterable[int]) -> int | None:

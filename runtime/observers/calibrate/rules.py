@@ -8,7 +8,8 @@ A gesture follows one of the negatives, as in a feed: the membranes are those at
 about its last second. Labels shown before are evidence against it, so a rule or network with a long memory is late. A
 rule qualifies if it is allowed and its label stays once it is shown (in the median gesture). The calibration takes
 the rule that misses fewest, and the quickest of equals. Each class may get a margin of its own: a smaller one if few
-fire. Such margins are used only if they miss fewer gestures and the rule as a whole keeps the rate. Calibrate on
+fire. Such margins are used only if they miss fewer gestures and the rule as a whole keeps the rate. Of cusum, the sums get
+the lowest ceiling that misses at most one gesture in a hundred more, so that labels end soon. Calibrate on
 other recordings than those of training or of the final evaluation: the rule is the best of many on these.
 """
 
@@ -44,6 +45,7 @@ from runtime.observers.calibrate.labels import (
     run_feed,
     score_gesture,
 )
+from runtime.observers.calibrate.margins import choose_class_margins
 
 LEAK_MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 CUSUM_MARGINS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.5, 1.0)
@@ -52,6 +54,7 @@ MEMORIES = {  # rule without margin -> margins to try
     **{f"{kind}:{tau}ms": LEAK_MARGINS for kind in ("leak", "own") for tau in (50, 80, 120, 200, 300, 400)},
     **{f"cusum:{tau}ms,drift={d:g}": CUSUM_MARGINS for tau in (100, 200, 300, 600) for d in DRIFTS},
 }
+CEILINGS = (0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5)
 GRID = [f"{memory},margin={m:g}" for memory, margins in MEMORIES.items() for m in margins]
 IDLE, RESET = ",idle=auto", LIVE_RULES[1]
 CONTEXT_US = 1_000_000  # the length of a negative before a gesture
@@ -150,12 +153,14 @@ def calibrate_decide(
     *,
     split: str = "test",
     limit: int | None = None,
+    follow: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> DecideCalibration:
     """Find the decision rule that misses fewest gestures of a data set with at most `per_hour` false labels an hour.
 
     per_hour      the most false labels an hour
     split, limit  of the data set: train or test, and only so many samples
+    follow        with two rows, of which the second sees a small figure enlarged
     negatives     recordings, folders of them and simulated sources without a gesture, with numbers as {a..b}; samples
                   of the data set with a class that is none of the gestures are negatives as well
 
@@ -168,7 +173,7 @@ def calibrate_decide(
         raise PlifError(
             f"{model.path}: is no network for feeds (framing {framing}): export the step form with --framing duration:20ms"
         )
-    framing = replace(framing, T=None)
+    framing = replace(framing, T=None, follow="on" if follow else "off")
     dataset = DatasetSplit(data, split).open(model)
     if not isinstance(dataset, EventSet):
         raise PlifError(f"{data}: holds images, and a feed has events")
@@ -277,6 +282,16 @@ class _RuleSearch:
         for memory, rows in by_memory.items():
             candidate = self._try_class_margins(memory, rows, best)
             best = best if candidate is None else candidate
+        return self._lower_ceiling(best)
+
+    def _lower_ceiling(self, best: RuleScore) -> RuleScore:
+        """Score a rule of cusum with lower ceilings; return the lowest that misses 1 % more at most, or the rule itself."""
+        for most in CEILINGS if best.rule.startswith("cusum") else ():
+            candidate = self.score_rule(f"{best.rule},most={most:g}")
+            flickers, missed, _ = candidate.cost
+            few_more = best.cost[1] + len(self.gestures) // 100
+            if candidate.false.sum() <= self.max_false and flickers <= best.cost[0] and missed <= few_more:
+                return candidate
         return best
 
     def _try_class_margins(self, memory: str, rows: list[RuleScore], best: RuleScore) -> RuleScore | None:
@@ -291,25 +306,6 @@ class _RuleSearch:
             if candidate.false.sum() <= self.max_false:
                 return candidate if candidate.cost < best.cost else None
         return None
-
-
-def choose_class_margins(missed: np.ndarray, false: np.ndarray, max_false: int) -> list[int]:
-    """Choose a margin (row) for each class: fewest missed gestures in all, with at most `max_false` false labels.
-
-    missed, false  int [rows, classes]: the numbers of each class with that row. Classes are taken as independent.
-                   Returns [] if no choice keeps the bound.
-    """
-    # index: the most false labels so far
-    sums, rows = np.zeros(max_false + 1), [list[int]() for _ in range(max_false + 1)]
-    for k in range(missed.shape[1]):
-        before, chosen = sums, rows
-        sums, rows = np.full(max_false + 1, np.inf), [list[int]() for _ in range(max_false + 1)]
-        for i in reversed(range(len(missed))):  # the largest margin of equals wins
-            for n in range(false[i, k], max_false + 1):
-                cost = before[n - false[i, k]] + missed[i, k]
-                if cost < sums[n]:
-                    sums[n], rows[n] = cost, [*chosen[n - false[i, k]], i]
-    return rows[max_false]
 
 
 def expand_specs(specs: Iterable[str]) -> Iterator[str]:

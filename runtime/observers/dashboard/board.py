@@ -197,7 +197,9 @@ class Board:
         source_state, age_s = self.source_state()
         edges, histogram = self.latency.histogram(BINS_PER_DECADE)
         labels = {} if last is None else {"label": last.label, "soft": last.soft}
-        shown = {key: text and printable(text) for key, text in labels.items()}
+        shown: dict[str, object] = {key: text and printable(text) for key, text in labels.items()}
+        if self.framing.orientation not in ("stored", "upright"):
+            shown["view"] = None  # the picture is turned to the camera's, and the view is not
         document = {
             "source": source,
             "facts": facts,

@@ -3,9 +3,10 @@
        2.310 s  step 57     seven          64.0 %
     seven          ################--------  64.0 %   48.2 k events/s   0.15 ms   0 dropped   0:04.1
 
-The answers go to stdout, also into a pipe. The status line is for a terminal only (stderr): redrawn ten times a
-second at most, never wider than the terminal, and removed at the end. It changes no setting of the terminal and hides
-no cursor, so there is nothing to restore after any end of the program.
+The answers go to stdout, also into a pipe. A label is printed at once; that there is none, when it lasted for HOLD_US.
+The status line is for a terminal only (stderr): redrawn ten times a second at most, never wider than the terminal, and
+removed at the end. It changes no setting of the terminal and hides no cursor, so there is nothing to restore after any
+end of the program.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from runtime.core.stream.stream import Stream
 
 DRAW_S = 0.1
+REASONS = ("idle", "not sure")  # for no label
+HOLD_US = 500_000  # of the stream: a label that comes back sooner was not gone
 PREVIEW_COUNTS = 20_000  # the counts of all frames that make a picture
 BAR = (8, 24)  # shortest and longest, in columns
 FACT_COLUMNS = 54  # columns for rate, latency, drops and clock
@@ -51,7 +54,8 @@ class Terminal(Observer):
         self._bold, self._red, self._plain = ("\033[1m", "\033[31m", "\033[0m") if colour else ("", "", "")
         self._blocks = ("█", "░") if (self.err.encoding or "").lower().startswith("utf") else ("#", "-")
         self._label_width = 8
-        self._shown: dict[str, str] = {}  # the last answer of each source
+        self._shown: dict[str, str] = {}  # the last answer of each source that was printed
+        self._unlabelled: dict[str, tuple[str, int]] = {}  # of each source without a label: why, since when in us
         self._last: dict[str, Decision] = {}
         self._rates: dict[str, EventRate] = {}
         self._lock = threading.Lock()  # notes come from the threads that read
@@ -62,7 +66,7 @@ class Terminal(Observer):
     def on_start(self, run: Run) -> None:
         self._streams = {stream.name: stream for stream in run.streams}
         self._label_width = min(
-            max(8, *(display_width(printable(name)) for name in run.model.classes), len("not sure")), 24
+            max(8, *(display_width(printable(name)) for name in run.model.classes), len(REASONS[1])), 24
         )
         self._rates = {name: EventRate() for name in run.names}
 
@@ -74,7 +78,7 @@ class Terminal(Observer):
         name = decision.source
         self._last[name] = decision
         self._rates[name].update(decision.t_us, self._streams[name].account.events_in)
-        if answer_text(decision) != self._shown.get(name):
+        if self._is_new(decision):
             self._shown[name] = answer_text(decision)
             self.print_answer(
                 f"{decision.t_us / 1e6:9.3f} s  step {decision.step:<6} {fit_columns(answer_text(decision), self._label_width)}"
@@ -82,6 +86,18 @@ class Terminal(Observer):
             )
         elif time.monotonic() - self._drawn_s >= DRAW_S:
             self._draw()
+
+    def _is_new(self, decision: Decision) -> bool:
+        """Return whether the answer of a source is another one than the last that was printed, and no flicker."""
+        name, text = decision.source, answer_text(decision)
+        if decision.label is not None or name not in self._shown:
+            self._unlabelled.pop(name, None)
+            return text != self._shown.get(name)
+        why, since_us = self._unlabelled.get(name, ("", decision.t_us))
+        if why != text and self._shown[name] in REASONS:
+            since_us = decision.t_us
+        self._unlabelled[name] = text, since_us
+        return text != self._shown[name] and decision.t_us - since_us >= HOLD_US
 
     def on_note(self, source: str, text: str) -> None:
         with self._lock:
@@ -216,7 +232,7 @@ def _print_note(source: str, text: str, err: TextIO) -> None:
 
 
 def answer_text(decision: Decision) -> str:
-    return printable(decision.label) if decision.label is not None else decision.why or "not sure"
+    return printable(decision.label) if decision.label is not None else decision.why or REASONS[1]
 
 
 def format_clock(t_us: int) -> str:

@@ -9,9 +9,11 @@ PixelShuffle   moves channels to pixels: `factor` times as many along each axis
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
+from runtime.core.model.ops.convolution import conv_attrs
 from runtime.core.model.ops.operation import (
     Backend,
     Counts,
@@ -159,11 +161,52 @@ def _slice_node(c: TorchCall, source: RecordedNode, axis: int, start: int, stop:
     return NewNode("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": step}, shape=tuple(shape))
 
 
+def _cut(x: GraphTensor, axis: int, start: int, stop: int) -> list[NewNode]:
+    """Return the slice start:stop of an axis of a tensor, in a list: empty if it holds nothing."""
+    shape = (*x.shape[: axis - 1], stop - start, *x.shape[axis:])
+    return [NewNode("Slice", (x,), {"axis": axis, "start": start, "stop": stop, "step": 1}, shape=shape)] * (
+        stop > start
+    )
+
+
+def _read_roll(c: TorchCall) -> NewNode | GraphTensor:
+    """Read torch.roll, of one axis or of several: the end of the axis, and what is before it."""
+    x, shifts, axes = c.tensor(0), c.get(1), c.get(2, ())
+    require(len(shifts) == len(axes) == 1, "it rolls several axes at once", "roll one axis at a time: dims=1")
+    axis = axes[0] % len(c.node.shape)
+    require(axis != 0, "it rolls the rows of the batch", "keep the batch as it is")
+    size = x.shape[axis - 1]
+    start = -shifts[0] % size
+    parts = [*_cut(x, axis, start, size), *_cut(x, axis, 0, start)]
+    return NewNode("Concat", tuple(parts), {"axis": axis}) if len(parts) > 1 else x
+
+
+def _read_scatter(c: TorchCall) -> NewNode | GraphTensor:
+    """Read a write into a part of a tensor (y[:, 0] = s): what is before the part, the part, and what is behind."""
+    source, axis = c.get(0), c.get(2, 0) % len(c.node.shape)
+    require(c.moves(0) and c.moves(1), "it writes numbers into a part of a tensor", "use torch.cat")
+    require(axis != 0, "it writes rows of the batch", "keep the batch whole")
+    size = source.shape[axis]
+    if c.node.name == "select_scatter":
+        start = c.get(3) % size
+        stop, step = start + 1, 1
+    else:
+        start, stop, step = slice(c.get(3), c.get(4), c.get(5, 1)).indices(size)
+    require(step == 1, "it writes into every second place", "use torch.cat")
+    x, part = c.tensor(0), c.tensor(1)
+    shape = (*x.shape[: axis - 1], stop - start, *x.shape[axis:])
+    written: GraphTensor | NewNode = part if part.shape == shape else NewNode("Reshape", (part,), shape=shape)
+    parts = [*_cut(x, axis, 0, start), written, *_cut(x, axis, stop, size)]
+    return NewNode("Concat", tuple(parts), {"axis": axis}) if len(parts) > 1 else part
+
+
 def _read_output(c: TorchCall) -> NewNode | GraphTensor:
     """Read one output of a PyTorch operation with several: split, chunk, unbind, or max or pooling with indices."""
     output, i = c.get(0), int(c.node.op)
     inner = c.for_node(output)
-    if i == 0 and (output.name == "max" or output.name.endswith("_with_indices")):
+    if output.name in ("max", "topk") or output.name.endswith("_with_indices"):
+        advice = "compare with its values: h >= h.amax(1, keepdim=True)"
+        require(i == 0, f"it uses the indices of {output.name}()", advice)
         lowered: NewNode | GraphTensor = inner.lowered()
         return lowered
     is_supported = output.name in ("unbind", "split", "split_with_sizes")
@@ -177,10 +220,14 @@ def _read_output(c: TorchCall) -> NewNode | GraphTensor:
     return _slice_node(c, source, axis, sum(sizes[:i]), min(sum(sizes[: i + 1]), source.shape[axis]))
 
 
-def _read_expand(c: TorchCall) -> GraphTensor:
+def _read_expand(c: TorchCall) -> NewNode | GraphTensor:
+    """Read expand as a product with ones, which repeats the axes of size 1."""
     x: GraphTensor = c.tensor(0)
-    require(x.shape == c.out, f"it repeats {list(x.shape)} to {list(c.out)}", "let + and * repeat it")
-    return x
+    if x.shape == c.out:
+        return x
+    require(len(x.shape) == len(c.out), f"it repeats {list(x.shape)} to {list(c.out)}", "give both as many axes")
+    ones = NewNode("Constant", (), {}, {"value": np.ones(c.out, np.float32)}, c.out)
+    return NewNode("Mul", (x, ones))
 
 
 def _read_pad(c: TorchCall) -> NewNode:
@@ -192,6 +239,18 @@ def _read_pad(c: TorchCall) -> NewNode:
     return make_pad_node(x, before, after, "zeros" if zeros else "edge" if "replication" in c.node.name else "reflect")
 
 
+def _read_unfold(c: TorchCall) -> NewNode:
+    """Read unfold, [B, C, H, W] -> [B, C kh kw, places]: output (c, i, j) picks the value at (i, j) of each patch."""
+    x, (kernel, dilation, padding, stride) = c.tensor(0), (list(c.get(i)) for i in range(1, 5))
+    channels, area = x.shape[0], prod(kernel)
+    weight = np.tile(np.eye(area, dtype=np.float32).reshape(area, 1, *kernel), (channels, 1, 1, 1))
+    reach = [n + 2 * p - d * (k - 1) - 1 for n, k, d, p in zip(x.shape[1:], kernel, dilation, padding, strict=True)]
+    places = [r // s + 1 for r, s in zip(reach, stride, strict=True)]
+    attrs = conv_attrs(stride, padding, channels, dilation, 2)
+    picked = NewNode("Conv", (x,), attrs, {"weight": weight}, (channels * area, *places))
+    return NewNode("Reshape", (picked,), shape=c.out)
+
+
 register(
     "Reshape",
     reshape,
@@ -199,6 +258,7 @@ register(
     torch={
         **names("reshape", lambda c: c.lower_node(c.get(0))),  # reshaped where it is read in another shape
         **names("expand", _read_expand),
+        **names("im2col", _read_unfold),
     },
     counts=first,
 )
@@ -224,7 +284,11 @@ register(
     attrs=("axis",),
     reads_constants=True,
     onnx=_concat_onnx,
-    torch=names("cat", _read_concat),
+    torch={
+        **names("cat", _read_concat),
+        **names("roll", _read_roll),
+        **names("select_scatter slice_scatter", _read_scatter),
+    },
     counts=_concat_counts,
 )
 register(

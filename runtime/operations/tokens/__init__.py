@@ -13,6 +13,8 @@ from runtime.core.model.ops.operation import NewNode, Node, Shape, names, regist
 from runtime.core.model.ops.ports import TorchCall
 from runtime.core.model.refusals import require
 from runtime.operations.tokens import reduce  # noqa: F401  # registers its operations
+from runtime.operations.tokens.attention import read_attention
+from runtime.operations.tokens.einsum import read_einsum
 
 
 def _read_addmm(c: TorchCall) -> NewNode:
@@ -33,23 +35,6 @@ def _read_matmul(c: TorchCall) -> NewNode:
     return NewNode("MatMul", (a, b))
 
 
-def _read_einsum(c: TorchCall) -> NewNode:
-    equation, (a, b) = c.get(0).replace(" ", ""), c.get(1)
-    terms, _, output = equation.partition("->")
-    x_axes, w_axes = terms.split(",")
-    swapped = not a.moves
-    if swapped:
-        a, b, x_axes, w_axes = b, a, w_axes, x_axes
-    is_linear = (
-        not b.moves and len(w_axes) == 2 and w_axes.replace(x_axes[-1], "") + x_axes[:-1] != "" and x_axes[-1] in w_axes
-    )
-    out = w_axes.replace(x_axes[-1], "")
-    require(is_linear and output == x_axes[:-1] + out, f"einsum '{equation}'", "use nn.Linear, or torch.matmul")
-    weight = c.value(b)
-    matrix = weight if w_axes[1] == x_axes[-1] else weight.T
-    return NewNode("Linear", (c.shaped(a),), {}, {"weight": np.ascontiguousarray(matrix)})
-
-
 def _check_two_inputs(node: Node, shapes: Sequence[Shape]) -> str | None:
     return None if len(shapes) == 2 else f"has {len(shapes)} inputs; expected 2"
 
@@ -60,5 +45,10 @@ register(
     fits=_check_two_inputs,
     reads_constants=True,
     onnx=lambda e, node, a, b: e.op("MatMul", [a, b], node.name),
-    torch={**names("addmm", _read_addmm), **names("matmul mm bmm", _read_matmul), **names("einsum", _read_einsum)},
+    torch={
+        **names("addmm", _read_addmm),
+        **names("matmul mm bmm", _read_matmul),
+        **names("einsum", read_einsum),
+        **names("scaled_dot_product_attention", read_attention),
+    },
 )

@@ -4,5 +4,6 @@ NAMES = (
     "Reduce",
     "Softmax",
     "LayerNorm",
+    "RMSNorm",
     "MatMul",
 )

@@ -1,11 +1,16 @@
-"""The operations Reduce, Softmax and LayerNorm, which combine the values along some axes.
+"""The operations Reduce, Softmax, LayerNorm and RMSNorm, which combine the values along some axes.
 
 Reduce      how: mean, sum or max, over `axes`
 Softmax     e^(x - max) / sum e^(x - max) along an axis
 LayerNorm   (x - mean) / sqrt(var + eps) * weight + bias over the last `axes` axes; weight and bias have their shape
+RMSNorm     x / sqrt(mean(x^2) + eps) * weight over the last `axes` axes
+
+GroupNorm is a LayerNorm of each group of channels, then a weight and a bias for each channel.
 """
 
 from __future__ import annotations
+
+from math import prod
 
 import numpy as np
 
@@ -25,13 +30,20 @@ def _softmax(m: Backend, node: Node, p: Params, x: Value) -> Value:
     return e / m.sum(e, axis, True)
 
 
+def _last_axes(node: Node) -> tuple[int, ...]:
+    rank = len(node.shape)
+    return tuple(range(1 + rank - node.attrs["axes"], 1 + rank))
+
+
 def _layer_norm(m: Backend, node: Node, p: Params, x: Value) -> Value:
-    size = node.attrs["axes"]
-    axes = tuple(range(1 + len(node.shape) - size, 1 + len(node.shape)))
-    centred = x - m.mean(x, axes, True)
-    var = m.mean(centred * centred, axes, True)
-    y = centred / m.op("Sqrt", var + np.float32(node.attrs["eps"])) * m.broadcast_trailing(p["weight"], size)
-    return y + m.broadcast_trailing(p["bias"], size) if "bias" in p else y
+    y = _rms_norm(m, node, p, x - m.mean(x, _last_axes(node), True))
+    return y + m.broadcast_trailing(p["bias"], node.attrs["axes"]) if "bias" in p else y
+
+
+def _rms_norm(m: Backend, node: Node, p: Params, x: Value) -> Value:
+    square = m.mean(x * x, _last_axes(node), True)
+    y = x / m.op("Sqrt", square + np.float32(node.attrs["eps"]))
+    return y * m.broadcast_trailing(p["weight"], node.attrs["axes"])
 
 
 # --- ONNX ---------------------------------------------------------------------------------------------------------------
@@ -46,6 +58,15 @@ def _reduce_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
 def _layer_norm_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
     attrs = {"axis": -node.attrs["axes"], "epsilon": float(node.attrs["eps"])}
     return str(e.op("LayerNormalization", [x, *e.parameters(node)], node.name, **attrs))
+
+
+def _rms_norm_onnx(e: OnnxEmitter, node: Node, x: str) -> str:
+    name, size = node.name, node.attrs["axes"]
+    axes = e.weight(f"{name}.axes", np.arange(-size, 0))
+    eps = e.weight(f"{name}.eps", np.array(node.attrs["eps"], np.float32))
+    square = e.op("ReduceMean", [e.op("Mul", [x, x], f"{name}.squares"), axes], f"{name}.square", keepdims=1)
+    root = e.op("Sqrt", [e.op("Add", [square, eps], f"{name}.shifted")], f"{name}.root")
+    return str(e.op("Mul", [e.op("Div", [x, root], f"{name}.normed"), *e.parameters(node)], name))
 
 
 # --- PyTorch ------------------------------------------------------------------------------------------------------------
@@ -82,6 +103,27 @@ def _read_layer_norm(c: TorchCall) -> NewNode:
     return NewNode("LayerNorm", (c.tensor(0),), {"eps": float(c.get(4, 1e-5)), "axes": len(shape)}, params)
 
 
+def _read_rms_norm(c: TorchCall) -> NewNode:
+    shape = tuple(c.get(1))
+    params = {"weight": np.ones(shape, np.float32) if c.get(2) is None else c.array(2)}
+    eps = np.finfo(np.float32).eps if c.get(3) is None else c.get(3)
+    return NewNode("RMSNorm", (c.tensor(0),), {"eps": float(eps), "axes": len(shape)}, params)
+
+
+def _read_group_norm(c: TorchCall) -> NewNode:
+    x, groups = c.tensor(0), int(c.get(1))
+    size = prod(x.shape) // groups
+    parts = NewNode("Reshape", (x,), shape=(groups, size))
+    params = {"weight": np.ones(size, np.float32)}
+    normed = NewNode("LayerNorm", (parts,), {"eps": float(c.get(4, 1e-5)), "axes": 1}, params, (groups, size))
+    whole = NewNode("Flatten" if len(x.shape) == 1 else "Reshape", (normed,), shape=x.shape)
+    if c.get(2) is None and c.get(3) is None:
+        return whole
+    scale = np.ones(x.shape[0], np.float32) if c.get(2) is None else c.array(2)
+    shift = np.zeros(x.shape[0], np.float32) if c.get(3) is None else c.array(3)
+    return NewNode("Affine", (whole,), {}, {"scale": scale, "shift": shift})
+
+
 register(
     "Reduce",
     _reduce,
@@ -104,6 +146,15 @@ register(
     params=("weight",),
     optional=("bias",),
     onnx=_layer_norm_onnx,
-    torch=names("layer_norm", _read_layer_norm),
+    torch={**names("layer_norm", _read_layer_norm), **names("group_norm", _read_group_norm)},
+    measured=True,
+)
+register(
+    "RMSNorm",
+    _rms_norm,
+    attrs=("eps", "axes"),
+    params=("weight",),
+    onnx=_rms_norm_onnx,
+    torch=names("rms_norm", _read_rms_norm),
     measured=True,
 )

@@ -17,11 +17,11 @@ from tests.export.attacks.kind import ROLES, Kind, digest, everything
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.export.attacks")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these kinds, or groups of kinds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, with what plif said")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything")
     parser.add_argument("--jobs", type=int, default=2, help="kinds at the same time")
     parser.add_argument("--list", action="store_true", help="name the kinds")
     parser.add_argument("--hash", action="store_true", help="the SHA-256 of the kinds")
-    parser.add_argument("--self-check", action="store_true", help="attacks against twins, without plif")
+    parser.add_argument("--self-check", action="store_true", help="without plif")
     return parser.parse_args()
 
 
@@ -81,7 +81,9 @@ def main() -> int:
         for kind in kinds:
             print(f"{kind.group:10} {kind.name:36} {kind.form:5} {kind.does}")
         return 0
-    return self_check(kinds, given.jobs) if given.self_check else attack(kinds, given.jobs, given.json)
+    if given.self_check:
+        return self_check(kinds, given.jobs)
+    return attack(kinds, given.jobs, given.json)
 
 
 if __name__ == "__main__":

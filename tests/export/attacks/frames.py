@@ -1,4 +1,4 @@
-"""Frames that the modules see: counts to 255, silence, bursts, hot pixels. Not those of any exporter."""
+"""Frames that the modules see: counts to 255, silence, bursts, hot pixels."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ def frames(recording: str, shape: tuple[int, ...], rows: int) -> np.ndarray:
     elif recording == "busy":
         scale = np.resize([1.0, 0.4, 4.0, 2.0, 30.0], rows)[None, :, None]
         x[:] = rng.poisson(scale, x.shape)
+        half = pixels // 2  # one polarity, then the other
+        for t in range(steps):
+            later = t // 30 % 2
+            dim = slice(later * half, (later + 1) * half)
+            x[t, :, dim] = np.floor(x[t, :, dim] / 4)
         x[40:43] = 255  # a flash
         x[120:124] = 0
     elif recording == "quiet":

@@ -31,12 +31,13 @@ class Kind:
     twice: bool = False  # a second recording on the same instance, after reset() where there is one
     says: str | None = None  # a pattern: words of the tool that name this very gap
     late: bool = False  # the trap is the number of steps, which the tool may name by number
+    reader: Callable[[], Any] | None = None  # what a careless reader has, where the twin is not it
     prepare: Callable[[], None] | None = None  # what the user calls before an export
     group: str = ""  # the file of kinds/, filled in by load()
 
 
 def groups() -> list[str]:
-    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in ("__init__", "parts"))
+    return sorted({file.stem for file in FOLDER.glob("*.py")} - {"__init__", "parts"})
 
 
 def load(group: str) -> list[Kind]:

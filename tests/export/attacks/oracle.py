@@ -1,4 +1,4 @@
-"""What the module itself does, in PyTorch alone: a fresh instance in a fresh process for every recording."""
+"""What the module does in PyTorch alone: a fresh instance and process for every recording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.export.attacks.frames import LENGTHS, RECORDINGS, ROWS, STEPS, frames
+from tests.export.attacks.frames import LENGTHS, RECORDINGS, ROWS, frames
 from tests.export.attacks.kind import Kind, find
 
 AGAIN = 50  # frames of the second recording
@@ -89,7 +89,6 @@ def child(kind: Kind, role: str, run: tuple[str, str, int, int | None], file: Pa
 def main(group: str, name: str, role: str, path: str) -> None:
     assert "plif" not in sys.modules and "plif_export" not in sys.modules
     kind = find(group, name)
-    assert LENGTHS[-1] == STEPS
     file = Path(path).with_suffix(".part.npy")
     found = {}
     for run in keys(kind):

@@ -10,7 +10,7 @@ import pytest
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
 from plif_export.readers.module import lower
-from plif_export.readers.tracing import elementwise
+from plif_export.readers.step_program import elementwise
 from runtime.core.model import neurons
 
 DOCS = Path(__file__).parents[3] / "docs"

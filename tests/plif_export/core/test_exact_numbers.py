@@ -108,7 +108,8 @@ def mixed_graph(rng: np.random.Generator, whole: bool) -> Graph:
         Node("mean", "AvgPool", ("max",), (4, 8, 8), {"kernel": (1, 2), "stride": 1}),
         Node("affine", "Affine", ("mean",), (4, 8, 8), {}, {"scale": scale, "shift": drawn(4)}),
         Node("norm", "BatchNorm", ("affine",), (4, 8, 8), {"eps": 1e-5}, normal),
-        Node("drop", "Dropout", ("norm",), (4, 8, 8), {"p": 0.5}),
+        Node("smooth", "Gelu", ("norm",), (4, 8, 8), {"approximate": "none"}),
+        Node("drop", "Dropout", ("smooth",), (4, 8, 8), {"p": 0.5}),
         Node("shuffled", "PixelShuffle", ("mean",), (1, 16, 16), {"factor": 2}),
         Node("back", "Reshape", ("shuffled",), (4, 8, 8)),
         Node("twice", "Add", ("drop", "back"), (4, 8, 8)),
@@ -126,7 +127,8 @@ def mixed_graph(rng: np.random.Generator, whole: bool) -> Graph:
         Node("turned", "Permute", ("tokens",), (64, 4), {"axes": [0, 2, 1]}),
         Node("pairs", "MatMul", ("turned", "tokens"), (64, 64)),
         Node("some", "Slice", ("pairs",), (64, 4), {"axis": 2, "start": 0, "stop": 64, "step": 16}),
-        Node("rows", "Reduce", ("some",), (4,), {"how": "mean", "axes": [1], "keepdims": False}),
+        Node("top", "TopK", ("some",), (8, 4), {"axis": 1, "k": 8, "values": 64}),
+        Node("rows", "Reduce", ("top",), (4,), {"how": "mean", "axes": [1], "keepdims": False}),
         Node("eight", "Concat", ("ups", "rows"), (8,), {"axis": 1}),
         Node("joined", "Add", ("flat", "eight"), (8,)),
         Node("fc", "Linear", ("joined",), (6,), {}, {"weight": drawn(6, 8), "bias": drawn(6)}),
@@ -134,7 +136,7 @@ def mixed_graph(rng: np.random.Generator, whole: bool) -> Graph:
         Node("vote", "Vote", ("a",), (3,), {"voters": 2}),
     ]
     graph = Graph((2, 8, 9), tuple(nodes), "vote")
-    return graph.replace_nodes({}, {"norm"}) if whole else graph
+    return graph.replace_nodes({}, {"norm", "smooth"}) if whole else graph
 
 
 def test_there_is_a_bound_for_every_kind_of_node() -> None:

@@ -99,6 +99,11 @@ CASES: dict[str, tuple[Node, tuple[int, ...], Callable[[Tensor], Tensor]]] = {
                   lambda x: F.layer_norm(x, (3, 5), tensor(NORM), tensor(SHIFT))),
     "LayerNorm of the last axis": (node("LayerNorm", (3, 5), {"eps": 1e-3, "axes": 1}, weight=NORM[0]), (3, 5),
                                    lambda x: F.layer_norm(x, (5,), tensor(NORM[0]), None, 1e-3)),
+    "RMSNorm": (node("RMSNorm", (3, 5), {"eps": 1e-5, "axes": 1}, weight=NORM[0]), (3, 5),
+                lambda x: F.rms_norm(x, (5,), tensor(NORM[0]), 1e-5)),
+    "Gelu": (node("Gelu", MAP, {"approximate": "none"}), MAP, F.gelu),
+    "Gelu by tanh": (node("Gelu", MAP, {"approximate": "tanh"}), MAP, lambda x: F.gelu(x, approximate="tanh")),
+    "TopK": (node("TopK", (4, 3, 6), {"k": 3, "axis": 2, "values": 5}), MAP, lambda x: x.topk(3, 2).values),
     **{f"Unary {name}": (node("Unary", MAP, {"function": name}), MAP, function) for name, function in (
         ("Relu", torch.relu), ("Sigmoid", torch.sigmoid), ("Tanh", torch.tanh), ("Exp", torch.exp),
         ("Neg", torch.neg), ("Abs", torch.abs))},
@@ -166,6 +171,17 @@ def test_two_tensors_are_joined_as_pytorch_does_it_with_axes_of_size_one_repeate
     b = tensor(value) if constant else tensor(x).mT if op == "MatMul" else tensor(x).amax(-1, keepdim=True)
     for where, y in outputs(graph, x).items():
         np.testing.assert_allclose(y, JOINED[op](tensor(x), b).numpy(), rtol=1e-5, atol=2e-6, err_msg=where)
+
+
+def test_equal_values_are_all_counted_among_the_largest() -> None:
+    """Behind a relu, half of them are 0."""
+    relu = Node("relu", "Unary", ("x",), (4, 5), {"function": "Relu"})
+    largest = Node("op", "TopK", ("relu",), (4, 4), {"k": 4, "axis": 2, "values": 5})
+    x = drawn(2, 3, 4, 5)
+    expected = tensor(x).relu().topk(4, -1).values.numpy()
+    graph = Graph((4, 5), (relu, largest, traced("n", ("op",), (4, 4), LEAKY)), "op")
+    for where, y in outputs(graph, x).items():
+        np.testing.assert_array_equal(y, expected, err_msg=where)
 
 
 def test_a_constant_stands_beside_every_row() -> None:
@@ -327,6 +343,8 @@ def test_what_a_writer_has_no_word_for_is_written_as_what_its_meaning_is_made_of
         (node("Permute", (5, 4, 6), {"axes": [1, 0, 2, 3]}), "moves axes"),
         (node("Permute", MAP, {"axes": 5}), "attributes that no Permute has"),
         (node("Affine", MAP, scale=drawn(5), shift=drawn(5)), r"joins \[4, 5, 6\] and \[5, 1, 1\]"),
+        *((node("TopK", MAP, {"k": k, "axis": axis, "values": n}), f"takes the {k} largest of {n} along axis {axis}")
+          for k, axis, n in ((5, 1, 4), (0, 1, 4), (2, 1, 5), (2, 4, 4), (2.0, 1, 4), (2, 0, 4))),
     ],
 )  # fmt: skip
 def test_a_layer_whose_shape_does_not_follow_from_its_input_is_refused_by_name(wrong: Node, says: str) -> None:

@@ -157,7 +157,7 @@ def test_a_neuron_of_snntorch_that_no_equation_knows_is_exported_as_written(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: snn.Leaky(beta=0.9, init_hidden=True, inhibition=True), r"1 \(Leaky\): argmax\(\) is not exported"),
+        (lambda: snn.Leaky(beta=0.9, init_hidden=True, inhibition=True), r"1 \(Leaky\): index_put\(\) at places"),
         (lambda: snn.Leaky(beta=torch.rand(7), init_hidden=True), "1 "),
     ],
     ids=("inhibition", "beta"),

@@ -23,13 +23,13 @@ SAID = {
     "WhoCalls": r"what inspect\.currentframe says",
     "WhoTraces": r"what torch\._C\._len_torch_dispatch_stack says",
     "GlobalSwitch": r"what sys says",
-    "OfAnotherModule": r"what itertools says",
     "Warmed": r"what Warmed\.alive is, once more are made",
     "Embedding": r"values for which embedding\(\) raises \(bright line \d+ of values\.py\)",
     "ShapeGrows": r"after step 67 \(self\.log",
     "OffsetMoves": r"after step 67 \(self\.at\.shape\)",
 }
 REFUSED = {
+    "OfAnotherModule": r"run alone.*, it does not do what was recorded",
     "EvenRows": r"row 0 of a batch of 10",
     "AttributeOfATensor": r"self\.weight\.uses .* counts",
     "ContextVariable": r"_CONTEXT .* counts",

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.core.base.progress import Progress
+from runtime.core.base import progress as progress_module
+from runtime.core.base.progress import ERASE_LINE, Progress, show_stage, show_stages
 
 
 @contextmanager
@@ -67,7 +68,8 @@ def test_a_terminal_shows_what_is_done_and_is_clean_at_the_end(monkeypatch: pyte
 def test_whatever_ends_the_program_the_cursor_is_there_and_notes_are_text() -> None:
     code = """
 import os, signal
-from runtime.core.base.progress import Progress
+from runtime.core.base import progress as progress_module
+from runtime.core.base.progress import ERASE_LINE, Progress, show_stage, show_stages
 with Progress("reading [red]x[/]\\033[2J") as progress:
     progress.update(1, 2, "note [bold]n[/]\\033[2J\\n")
     os.kill(os.getpid(), signal.SIGTERM)
@@ -87,7 +89,8 @@ with Progress("reading [red]x[/]\\033[2J") as progress:
 def test_in_a_pipe_nothing_is_printed_and_rich_is_not_loaded() -> None:
     code = """
 import sys
-from runtime.core.base.progress import Progress
+from runtime.core.base import progress as progress_module
+from runtime.core.base.progress import ERASE_LINE, Progress, show_stage, show_stages
 with Progress("reading") as progress:
     progress.update(1, 1)
 print([name for name in sys.modules if name.partition(".")[0] == "rich"])
@@ -95,3 +98,17 @@ print([name for name in sys.modules if name.partition(".")[0] == "rich"])
     repository = Path(__file__).resolve().parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n" and not done.stderr
+
+
+def test_the_stages_of_a_command_are_shown_on_a_terminal_from_two_seconds_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "QUIET_S", 0.0)
+    show_stage("outside of a command")
+    with terminal() as screen:
+        with show_stages():
+            show_stage("proof: stream 1 of 2")
+            assert drawn(screen) == f"{ERASE_LINE}proof: stream 1 of 2 ..."
+        assert drawn(screen) == ERASE_LINE
+        monkeypatch.setattr(progress_module, "QUIET_S", 100.0)
+        with show_stages():
+            show_stage("too early")
+        assert "too early" not in drawn(screen)

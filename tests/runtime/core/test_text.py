@@ -96,6 +96,7 @@ def test_nothing_is_printed_past_the_one_place() -> None:
     allowed = {
         "runtime/core/base/text.py": "say",
         "runtime/core/cli/output.py": "print_json",
+        "runtime/core/base/progress.py": "the stage of a command, printable, on a terminal only",
         "runtime/engines/tuner/calibrate.py": "JSON of a process of our own",
         "runtime/formats/child/records.py": "records of a process of our own",
         "runtime/formats/child/children.py": "JSON of a process of our own",

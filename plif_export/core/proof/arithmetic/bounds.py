@@ -55,6 +55,7 @@ class Bounds:
         self.largest: dict[str, float] = {}  # {layer: the largest bound computed so far}
         self.spiked: set[str] = set()  # layers in which a neuron spiked, in any step so far
         self.silent: set[str] = set()  # layers in which a neuron was silent, in any step so far
+        self.last: tuple[object, dict[int, StepBounds]] = (None, {})  # a call, and the bounds of its steps
 
     def step(self, x: Array, fired: Mapping[str, Array], lookup: StateLookup | None = None) -> StepBounds:
         """Return the rounding error bounds of one time-step of a network on x [1, ...], given all layers' spikes.
@@ -85,6 +86,7 @@ class StepBounds:
         self.state_at: StateLookup = lookup or _refuse_lookup
         self._values: dict[str, Array] = {}
         self._measures: dict[str, Measure] = {}
+        self._bounds: dict[tuple[str, bool], tuple[State, LayerBound]] = {}  # the last of each layer
 
     def value(self, name: str) -> Array:
         """Return the float32 value [1, ...] that a graph node has in this time-step, by its name."""
@@ -136,6 +138,9 @@ class StepBounds:
 
         exact  True: exact sums have the bound 0; False: they have the bound of an inexact sum of the same size
         """
+        last = self._bounds.get((layer, exact))
+        if last is not None and last[0] is state:
+            return last[1]
         node = self.bounds.neurons[layer]
         shape = state["v"].shape
         h, _, after = self._measure_neuron(node, state)
@@ -144,6 +149,7 @@ class StepBounds:
         )
         largest = max((float(b.max(initial=0)) for b in (bound.h, *bound.after.values())), default=0.0)
         self.bounds.largest[layer] = max(self.bounds.largest.get(layer, 0.0), largest)
+        self._bounds[layer, exact] = state, bound
         return bound
 
     def _measure_neuron(self, node: Node, state: State) -> tuple[Measure, Measure, dict[str, Measure]]:

@@ -168,10 +168,8 @@ class SlicedFile(Subject):
     def _run_slice(self, layer: str, tensors: dict[str, Array]) -> dict[int, Observation]:
         """Run the ONNX nodes of one layer on known tensors; return the layer's values in each step of a call."""
         outputs = self.slices[layer].run(tensors)
-        layer_spikes, shape = (
-            outputs[spikes_name(layer)],
-            tensors[spikes_name(layer)].shape,
-        )  # [steps * rows, neurons of the layer]
+        # [steps * rows, neurons of the layer]
+        layer_spikes, shape = outputs[spikes_name(layer)], tensors[spikes_name(layer)].shape
         if layer_spikes.shape != shape:
             raise CannotRun(layer, f"its spikes are {list(layer_spikes.shape)}; expected {list(shape)}")
         return {

@@ -35,8 +35,10 @@ from plif_export.core.proof.compare import Observation
 from plif_export.core.proof.reference import History
 from runtime.core.api import Model
 from runtime.core.base.errors import PlifError
+from runtime.core.engines import should_flush
 from runtime.core.engines.session import Session
 from runtime.core.model.card import Card
+from runtime.native import count_cores
 
 States = Mapping[str, State]  # {layer: {variable: [rows, ...] float32}}
 
@@ -107,6 +109,7 @@ class Subject(ABC):
 
     label       the artifact's name, for messages
     engine      the name of the engine that is tested; None for the file itself. Failure messages begin with it
+    threads     the most that a call of the engine takes;  flushes: whether it makes 0 of subnormal numbers
     half        a relative rounding of a layer's sums, in addition to that of float32
     shows_spikes  whether each layer shows its own spikes in each step, and accepts given spikes of the others
     tests_layers   whether one layer can be tested without the others
@@ -115,6 +118,8 @@ class Subject(ABC):
     """
 
     engine: str | None = None
+    threads: int | None = None
+    flushes: bool | None = None
     half: float = 0.0
     shows_spikes: bool = False
     tests_layers: bool = False
@@ -199,6 +204,8 @@ class EngineSession(Subject):
         self.model = model
         self.engine = model.engine.name
         self.signature = f"engine {self.engine}: "
+        self.threads = model.engine.threads or model.options.threads or count_cores()
+        self.flushes = should_flush(self.card, model.options) or not model.engine.keeps_subnormals
         half = model.card["precision"] == "fp16" and not model.engine.sums_in_float32
         self.half = HALF if half else 0.0
         self._sessions: dict[int, Session] = {}

@@ -274,13 +274,19 @@ function drawnDigit() {
   return Array.from({ length: 784 }, (_, i) => opacity[4 * i + 3] / 255);
 }
 
+// How feeds are decided: by the card's rule for two rows where it has one, else by its rule, else by the page's.
+function rulesOf({ card, framing }) {
+  if (card.follow) return { framing: `${framing},follow=on`, decide: card.follow.rule };
+  return card.decide ? { decide: null } : {}; // null: the file's rule
+}
+
 // A live camera: its events go into the session as they come, and time goes on without them.
 function watch() {
   if (session && !recording) return;
   stop();
   begin();
   const [, height, width] = network.shape, camera = new Camera(width, height);
-  session = new Session(network, { ...LIVE, decide: network.card.decide ? null : LIVE.decide }); // null: the file's rule
+  session = new Session(network, { ...LIVE, ...rulesOf(network) });
   session.rates();
   let t = 0;
   const look = guarded(() => {

@@ -79,7 +79,7 @@ class OnnxEmitter(Protocol):
     initializers: Mapping[str, Any]
     shapes: Mapping[str, Shape]
 
-    def op(self, op: str, inputs: Sequence[str], output: str, /, **attrs: object) -> str: ...
+    def op(self, op: str, inputs: Sequence[str], output: str, unused: int = 0, /, **attrs: object) -> str: ...
 
     def weight(self, name: str, value: np.ndarray, /) -> str:
         """Add an initializer [...] of any dtype to the ONNX graph, and return its name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -53,8 +54,8 @@ class _ShapeOnly:
 class _ShapeBackend:
     """The Backend (operation.py) that computes only the shapes of a graph operation."""
 
-    def op(self, name: str, x: _ShapeOnly) -> _ShapeOnly:
-        return x
+    def op(self, name: str, x: _ShapeOnly, *operands: _ShapeOnly) -> _ShapeOnly:
+        return reduce(_ShapeOnly._broadcast, operands, x)
 
     def reshape(self, x: _ShapeOnly, shape: Sequence[int]) -> _ShapeOnly:
         _require(prod(shape) == prod(x.shape), f"makes {list(shape)} of {list(x.shape)}")

@@ -2,13 +2,15 @@
  *     leak    E = E exp(-dt/tau) + c      W = W exp(-dt/tau) + 1
  *     kofn    the class that won k of the last n steps
  *     own     as leak, and an answer stands on its own evidence
- *     cusum   S_i = clip(S_i + ((c_i - 3/4 max_j c_j) / voters - drift) min(dt / tau, 1/2), 0, 1),  j != i
+ *     cusum   S_i = clip(S_i + ((c_i - 3/4 max_j c_j) / voters - drift) min(dt / tau, 1/2), 0, max(most, margin_i)),
+ *             j != i
  *             Page's cumulative sum of the evidence for a class against "nothing" (Page, Biometrika 1954). What was before leaves
  *             it at 0 and no lower: of all rules with so many false alarms this is the quickest in the worst case, where
- *             log-likelihood ratios add up (Moustakides, Ann. Stat. 1986). Classes that are alike fire together: hence 3/4
+ *             log-likelihood ratios add up (Moustakides, Ann. Stat. 1986). Classes that are alike fire together: hence 3/4. The
+ *             ceiling `most` bounds how long a label stays without votes: most tau / drift
  *
- * c: whole votes of a step. Memory: of sum, leak and own E [classes], of cusum S [classes]; of kofn, for each of n steps, its
- * winner and c [classes].
+ * c: whole votes of a step. Memory: of sum, leak and own E [classes]; of cusum S [classes] and, for the score alone, E of
+ * leak with SCORE_US; of kofn, for each of n steps, its winner and c [classes].
  * Ties go to the lowest class. docs/live.md has the meaning of margin, release, exit and idle. tests/specification/decide.py: the
  * same in plain Python, and a test compares. */
 #include "decide.h"
@@ -17,10 +19,11 @@
 #include <string.h>
 
 #define RIVAL 0.75       /* of a rival's votes count against a class */
+#define SCORE_US 200000  /* tau of cusum's score */
 #define LEAST_SHARE 0.05 /* of a class's possible spikes: with less there is no evidence for it */
 
 int64_t plif_evidence_doubles(const DecisionRule *r, int classes) {
-    return r->kind == BY_KOFN ? (int64_t)r->n * (1 + classes) : classes;
+    return r->kind == BY_KOFN ? (int64_t)r->n * (1 + classes) : r->kind == BY_CUSUM ? 2 * (int64_t)classes : classes;
 }
 
 /* The first of the largest. */
@@ -65,17 +68,17 @@ void plif_answers(const double *sums, int64_t rows, int classes, const double *p
     }
 }
 
-/* E and W after a step. */
-static void add_votes(const DecisionRule *r, Evidence *e, double *sum, int classes, const double *c, int64_t dt_us) {
-    if (r->tau_us) plif_evidence_fade(r, e, sum, classes, exp(-(double)(dt_us > 0 ? dt_us : 0) / (double)r->tau_us));
-    for (int i = 0; i < classes; i++) sum[i] += c[i];
-    e->weight += 1;
+/* E and W after a step; tau_us 0: no vote is forgotten. */
+static void add_votes(int64_t tau_us, Evidence *e, double *sum, int classes, const double *c, int64_t dt_us) {
+    const double factor = tau_us ? exp(-(double)(dt_us > 0 ? dt_us : 0) / (double)tau_us) : 1;
+    for (int i = 0; i < classes; i++) sum[i] = sum[i] * factor + c[i];
+    e->weight = e->weight * factor + 1;
 }
 
 static void add_fading(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c,
                        int64_t dt_us) {
     if (e->is_final) return;
-    add_votes(r, e, sum, classes, c, dt_us);
+    add_votes(r->tau_us, e, sum, classes, c, dt_us);
     const double possible = voters * e->weight;
     const int winner = winner_of(sum, classes);
     if (winner >= 0 && (margin_of(r, winner) == 0 || lead(sum, classes, winner) / possible >= margin_of(r, winner)))
@@ -93,7 +96,8 @@ static void add_drifting(const DecisionRule *r, double *sum, int classes, int vo
     const double second = c[first] - lead(c, classes, first);
     for (int i = 0; i < classes; i++) {
         const double rival = i == first ? second : c[first];
-        sum[i] = fmin(fmax(sum[i] + ((c[i] - RIVAL * rival) / voters - r->drift) * part, 0), 1);
+        sum[i] =
+            fmin(fmax(sum[i] + ((c[i] - RIVAL * rival) / voters - r->drift) * part, 0), fmax(r->most, margin_of(r, i)));
     }
 }
 
@@ -105,10 +109,9 @@ static void add_drifting(const DecisionRule *r, double *sum, int classes, int vo
 static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classes, int voters, const double *c,
                      int64_t dt_us) {
     const int drifts = r->kind == BY_CUSUM;
-    if (drifts)
-        add_drifting(r, sum, classes, voters, c, dt_us);
-    else
-        add_votes(r, e, sum, classes, c, dt_us);
+    const double *votes = drifts ? sum + classes : sum; /* of the score */
+    if (drifts) add_drifting(r, sum, classes, voters, c, dt_us);
+    add_votes(drifts ? SCORE_US : r->tau_us, e, drifts ? sum + classes : sum, classes, c, dt_us);
     const double possible = drifts ? 1 : voters * e->weight;
     int winner = 0;
     double second = classes > 1 ? -INFINITY : 0;
@@ -126,7 +129,7 @@ static void add_held(const DecisionRule *r, Evidence *e, double *sum, int classe
         e->answer = r->other;
     else if (e->answer >= 0 && (sum[e->answer] / possible < r->release || sum[e->answer] == 0) && !other_leads)
         e->answer = -1;
-    e->share = e->answer < 0 ? 0 : sum[e->answer] / possible;
+    e->share = e->answer < 0 ? 0 : votes[e->answer] / (voters * e->weight);
 }
 
 static int wins(const Evidence *e, const double *memory, int64_t size, int64_t one) {
@@ -168,7 +171,7 @@ void plif_evidence_add(const DecisionRule *r, Evidence *e, double *memory, int c
 
 void plif_evidence_fade(const DecisionRule *r, Evidence *e, double *memory, int classes, double factor) {
     if (r->kind == BY_KOFN) return; /* the last n steps are what they are */
-    for (int i = 0; i < classes; i++) memory[i] *= factor;
+    for (int64_t i = 0; i < plif_evidence_doubles(r, classes); i++) memory[i] *= factor;
     e->weight *= factor;
 }
 

@@ -16,7 +16,7 @@ typedef struct {
     double idle_per_s;      /* events a second; below zero: never idle */
     int idle_auto;          /* the rate is learnt, see idle.h */
     int64_t other_us;       /* own, cusum */
-    double drift;           /* cusum */
+    double drift, most;     /* cusum */
     double exit_margin;     /* sum; 0: none */
     double soft;            /* below zero: half of the margin */
     int classes;            /* whose own margins these are; 0: all have `margin` */
@@ -28,7 +28,7 @@ typedef struct {
 
 /* The evidence of one stream; all of it moves into a snapshot. */
 typedef struct {
-    double weight, share; /* W; the answer's share of all possible spikes */
+    double weight, share; /* W; the score: the answer's share of all possible spikes */
     int64_t answer;       /* -1: not sure */
     int64_t recent, next; /* kofn: steps that are kept, and where the next goes */
     double other_us;      /* own, cusum: for how long "other" has led */

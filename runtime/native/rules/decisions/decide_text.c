@@ -8,10 +8,10 @@
 
 #define REFUSE(...) return plif_fail(PLIF_BAD_ARGUMENT, __VA_ARGS__)
 #define EXPECTED \
-    "expected sum, leak[:500ms], kofn[:3/5], own[:80ms] or cusum[:300ms], then margin=, release=, soft=, idle=, (sum) exit=, (own, cusum) other= or (cusum) drift= after commas"
+    "expected sum, leak[:500ms], kofn[:3/5], own[:80ms] or cusum[:300ms], then margin=, release=, soft=, idle=, (sum) exit=, (own, cusum) other= or (cusum) drift=, most= after commas"
 
-enum { MARGIN, RELEASE, IDLE, EXIT, OTHER, SOFT, DRIFT, KEYS };
-static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "other", "soft", "drift"};
+enum { MARGIN, RELEASE, IDLE, EXIT, OTHER, SOFT, DRIFT, MOST, KEYS };
+static const char *const keys[KEYS] = {"margin", "release", "idle", "exit", "other", "soft", "drift", "most"};
 
 /* digits / 10^behind as the nearest double, as every correct reader of decimals gives it. */
 static double nearest(int64_t digits, int behind) {
@@ -122,6 +122,8 @@ COLD int plif_decide_parse(const char *text, DecisionRule *rule) {
     if (given >> OTHER & 1 && !held) REFUSE("--decide %.80s: other= belongs to own and cusum; %s", text, EXPECTED);
     if (given >> DRIFT & 1 && (!drifts || values[DRIFT] > 1))
         REFUSE("--decide %.80s: drift= is a share from 0 to 1, and belongs to cusum", text);
+    if (given >> MOST & 1 && (!drifts || values[MOST] > 1 || values[MOST] <= 0))
+        REFUSE("--decide %.80s: most= is above 0, at most 1, and belongs to cusum", text);
     if (r.kind == BY_KOFN && released && (values[RELEASE] != floor(values[RELEASE]) || values[RELEASE] > r.k))
         REFUSE("--decide %.80s: release= of kofn is a number of steps, from 0 to %d", text, r.k);
     if (given >> SOFT & 1 && (r.kind == BY_KOFN || values[SOFT] > 1))
@@ -134,6 +136,7 @@ COLD int plif_decide_parse(const char *text, DecisionRule *rule) {
     r.release = released ? values[RELEASE] : defaults[r.kind].release < 0 ? r.margin : defaults[r.kind].release;
     r.drift = given >> DRIFT & 1 ? values[DRIFT] : defaults[r.kind].drift;
     r.idle_per_s = given >> IDLE & 1 && !r.idle_auto ? values[IDLE] : -1;
+    r.most = given >> MOST & 1 ? values[MOST] : 1;
     r.exit_margin = values[EXIT];
     r.soft = given >> SOFT & 1 ? values[SOFT] : -1;
     if (held && !r.other_us) r.other_us = 400000;

@@ -78,17 +78,20 @@ void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is
     s->is_quiet = r->idle_auto && plif_activity_quiet(&s->activity, per_s, frame->events, lasts_us);
     s->is_idle = is_lost || (r->idle_per_s >= 0 && per_s < r->idle_per_s);
     reset(d, frame, gap_us, afresh, keep);
+    d->is_followed = d->follows && (frame->flags & PLIF_FOLLOWED);
+    if (d->follows) keep[1] = keep[0];
     if (!s->is_idle || was_idle) return; /* else: evidence from before a pause says nothing about what comes after it */
     for (int row = 0; row < d->policy.rows; row++)
         plif_evidence_reset(r, &s->rows[row].evidence, evidence_of(d, row), d->classes);
 }
 
-/* c = rint(y voters), whole votes; y itself where the network does not vote. */
-static void add(Decider *d, int row, const float *y) {
+/* c = rint(y voters), whole votes; y itself where the network does not vote. view: y of a second row, or y again. */
+static void add(Decider *d, int row, const float *y, const float *view) {
     Row *r = &d->s->rows[row];
     double *votes = votes_of(d, row), *c = d->c;
     for (int i = 0; i < d->classes; i++) {
-        c[i] = d->voters > 1 ? rint((double)y[i] * d->voters) : (double)y[i];
+        const double more = view[i] > y[i] ? (double)view[i] : (double)y[i];
+        c[i] = d->voters > 1 ? rint(more * d->voters) : more;
         votes[i] += c[i];
     }
     r->steps++;
@@ -100,7 +103,7 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
     Deciding *s = d->s;
     int oldest = 0;
     for (int row = 0; row < d->policy.rows; row++) {
-        add(d, row, y + (int64_t)row * d->classes);
+        add(d, row, y + (int64_t)row * d->classes, y + (d->is_followed ? d->classes : (int64_t)row * d->classes));
         if (s->rows[row].steps > s->rows[oldest].steps) oldest = row; /* the first of equals */
     }
     const Evidence *e = &s->rows[oldest].evidence;
@@ -108,6 +111,7 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
                      (s->is_quiet && !plif_evidence_any(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters));
     const int64_t winner = idle ? -1 : e->answer;
     const int no_label = idle ? PLIF_IDLE : PLIF_NOT_SURE;
+    const int leads = d->is_followed && winner >= 0 && y[d->classes + winner] > y[winner];
     const int soft = idle ? -1 : plif_evidence_soft(&d->rule, e, evidence_of(d, oldest), d->classes, d->voters);
     const plif_decision said = {
         .size = decision->size,
@@ -119,7 +123,7 @@ void plif_decider_after(Decider *d, const float *y, plif_decision *decision) {
         .score = winner < 0 ? 0 : e->share,
         .votes = votes_of(d, oldest),
         .is_final = e->is_final,
-        .row = oldest,
+        .row = d->follows ? leads : oldest,
         .soft = soft < 0 ? no_label : soft,
     };
     size_copy(decision, &said, decision->size, sizeof said);

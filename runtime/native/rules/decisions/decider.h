@@ -31,6 +31,7 @@ typedef struct {
     DecisionRule rule;
     ResetPolicy policy;
     int classes, voters;
+    int follows, is_followed; /* y has a second row, of the view that follows; its votes count in this step */
     Deciding *s;
     double *votes, *evidence; /* [rows][classes] since the reset; [rows][evidence_doubles], see decide.h */
     int64_t evidence_doubles;
@@ -52,7 +53,7 @@ void plif_decider_afresh(Decider *d, int row);
  * nothing is known of the scene, so there is no answer. */
 void plif_decider_before(Decider *d, const plif_input *frame, int afresh, int is_lost, double *keep);
 
-/* That frame was stepped: y [rows][classes]. */
+/* That frame was stepped: y [rows][classes]; of follow=on c_i = max(y_0i, y_1i) where frame->flags said PLIF_FOLLOWED. */
 void plif_decider_after(Decider *d, const float *y, plif_decision *decision);
 
 /* Whether numbers of a snapshot are such as this decider could have; memory: its doubles there, which need not be

@@ -6,6 +6,7 @@
  * it is used, and numbers that would overflow are refused: the result is then PLIF_WRONG and nothing has been read
  * or written. */
 #include "collect.h"
+#include "../follow/follow.h"
 
 /* |a - b|, which an int64 need not hold. */
 static inline uint64_t apart(int64_t a, int64_t b) {
@@ -95,13 +96,19 @@ int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows) {
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
                      int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed,
                      float *counts) {
+    return plif_collect_both(events, bytes, at, frame, of_x, columns, of_y, rows, of_p, passed, counts, NULL);
+}
+
+int64_t plif_collect_both(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
+                          int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p,
+                          const uint8_t *passed, float *counts, const struct Follow *follow) {
     Frame f = *frame;
     const int64_t count = bytes / EVENT;
     int64_t i = *at, why = ALL_TAKEN;
     int some = 0; /* one came whose pixel is not shown */
     if (bytes < 0 || bytes % EVENT || i < 0 || i > count || !plif_frame_fits(&f, columns, rows)) return PLIF_WRONG;
     for (; i < count; i++) {
-        if (counts && !passed && (f.has_clock || !f.gap_us)) {
+        if (counts && !passed && !follow && (f.has_clock || !f.gap_us)) {
             const int64_t room = least(f.most_used - f.used, f.most_seen - f.seen);
             const uint8_t *from = events + i * EVENT;
             const int64_t most = least(count - i, room);
@@ -127,8 +134,8 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
             continue;
         }
         const uint64_t cell = is_here ? cell_of(of_x[e.x], of_y[e.y], of_p[at_event[12] != 0]) : UINT64_MAX;
-        const int lands = cell < (uint64_t)f.cells; /* those below zero do not */
-        if (!counts || (!is_here && !f.gap_us)) {   /* where no clock counts, only those that pass belong to a frame */
+        int lands = cell < (uint64_t)f.cells;     /* those below zero do not */
+        if (!counts || (!is_here && !f.gap_us)) { /* where no clock counts, only those that pass belong to a frame */
             f.filtered++;
             f.not_shown += is_here && !lands;
             continue;
@@ -158,6 +165,7 @@ int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *f
         }
         f.seen++;
         if (lands) counts[cell] += 1.0f;
+        if (follow && is_here) lands |= plif_follow_add(follow, e.x, e.y, at_event[12] != 0, counts + f.cells);
         f.used += lands;
         f.filtered += !lands;
         f.not_shown += is_here && !lands;

@@ -66,4 +66,9 @@ enum { ALL_TAKEN, BEYOND_FRAME, AT_GAP, FRAME_FULL };
 int64_t plif_collect(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
                      int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p, const uint8_t *passed,
                      float *counts);
+/* The same, with the view that follows in the second half of the counts; NULL: there is none. */
+struct Follow;
+int64_t plif_collect_both(const uint8_t *events, int64_t bytes, int64_t *at, Frame *frame, const int64_t *of_x,
+                          int64_t columns, const int64_t *of_y, int64_t rows, const int64_t *of_p,
+                          const uint8_t *passed, float *counts, const struct Follow *follow);
 int plif_frame_fits(const Frame *f, int64_t columns, int64_t rows);

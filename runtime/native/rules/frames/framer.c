@@ -20,7 +20,7 @@
 static int repeats(const Framing *g) { return g->kind == BY_DURATION && g->T && !g->pad_zero; }
 
 int64_t plif_framer_floats(const Framer *f) {
-    return f->cells * (1 + repeats(&f->framing) + pieces_of(&f->framing) - 1);
+    return f->cells * (1 + repeats(&f->framing) + pieces_of(&f->framing) - 1) + plif_follow_floats(&f->follow);
 }
 
 void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
@@ -35,12 +35,20 @@ void plif_framer_begin(Framer *f, FramerState *s, float *memory) {
     memset(memory, 0, (size_t)plif_framer_floats(f) * sizeof *memory);
     s->open.width = static_part.width;
     s->open.height = static_part.height;
-    s->open.cells = f->cells;
+    s->open.cells = f->row;
     s->open.gap_us = is_whole(g) ? 0 : GAP_US;
     if (g->kind == BY_TIME) s->slice_us = s->last_us = f->extent.first_us;
     s->open.span_us = g->every_us ? g->every_us : g->kind == BY_DURATION ? g->duration_us : g->max_us;
     s->open.most_used = g->n ? g->n : INT64_MAX;
     s->open.most_seen = INT64_MAX;
+    if (!g->follow) return;
+    plif_follow_bind(&f->follow, f->pieces + (pieces_of(g) - 1) * f->cells);
+    plif_follow_begin(&f->follow);
+}
+
+void plif_framer_restored(Framer *f) {
+    f->came_s = 0; /* by another clock */
+    if (f->framing.follow) plif_follow_restored(&f->follow);
 }
 
 static void add(float *to, const float *from, int64_t cells, int binary) {
@@ -88,9 +96,10 @@ static int emit(Framer *f, int64_t start_us, int64_t end_us, plif_input *frame) 
         if (frame->newest) memcpy(frame->newest, f->counts, bytes);
         extend(f, frame->x, s->flags != 0);
     }
-    if (s->open.used) memset(f->counts, 0, bytes);
     if (repeats(&f->framing)) memcpy(f->last, frame->x, bytes);
     tell(f, start_us, end_us, s->open.used, frame);
+    if (f->framing.follow) plif_follow_end(&f->follow, f->counts, frame);
+    if (s->open.used) memset(f->counts, 0, bytes);
     s->open.used = s->open.seen = 0;
     return 1;
 }
@@ -119,8 +128,9 @@ static int64_t collect(Framer *f, Batch *b, int64_t end) {
     o->taken = o->filtered = o->late = o->invalid = o->not_shown = 0;
     const int64_t why = b->reader ? plif_evt3_collect(b->from, end * WORD, &b->at, b->reader, o, f->of_x, o->width,
                                                       f->of_y, o->height, f->of_p, counts)
-                                  : plif_collect(b->from, end * EVENT, &b->at, o, f->of_x, o->width, f->of_y, o->height,
-                                                 f->of_p, b->passed, counts);
+                                  : plif_collect_both(b->from, end * EVENT, &b->at, o, f->of_x, o->width, f->of_y,
+                                                      o->height, f->of_p, b->passed, counts,
+                                                      f->framing.follow && counts ? &f->follow : NULL);
     if (why == PLIF_WRONG) return why;
     if (o->used > before) f->came_s = b->came_s;
     s->came += o->used - before + o->filtered + o->late + o->invalid;
@@ -293,7 +303,7 @@ void plif_framer_join(const Framer *f, plif_input *newer, const plif_input *olde
     newer->start_us = older->start_us;
     if (!newer->events) newer->came_s = older->came_s;
     newer->events += older->events;
-    newer->flags = older->flags;
+    newer->flags = older->flags | (newer->flags & PLIF_FOLLOWED);
 }
 
 static int near(int64_t t) { return -T_LIMIT_US - ((int64_t)1 << 60) < t && t < T_LIMIT_US + ((int64_t)1 << 60); }
@@ -308,12 +318,12 @@ static int ends(const Framer *f, const FramerState *s) {
 
 static int counts(const Framer *f, const char *memory) {
     int fine = 1;
-    for (int64_t i = 0; i < plif_framer_floats(f); i++, memory += sizeof(float)) {
+    for (int64_t i = plif_follow_floats(&f->follow); i < plif_framer_floats(f); i++, memory += sizeof(float)) {
         float value;
         memcpy(&value, memory, sizeof value);
         fine &= value >= 0 && value <= (float)T_LIMIT_US;
     }
-    return fine;
+    return fine && (!f->framing.follow || plif_follow_possible(&f->follow, memory));
 }
 
 int plif_framer_possible(const Framer *f, const FramerState *s, const char *memory) {

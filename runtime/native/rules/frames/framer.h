@@ -4,6 +4,7 @@
 #include "framing.h"
 #include "collect.h"
 #include "../../plif.h"
+#include "../follow/follow.h"
 
 #include <stddef.h>
 
@@ -29,10 +30,11 @@ typedef struct {
 typedef struct {
     Framing framing;
     Extent extent;
-    int64_t cells, most;           /* most: frames of a recording */
+    int64_t cells, row, most;      /* numbers in a frame and in each of its pictures; frames of a recording */
     int64_t *of_x, *of_y, of_p[2]; /* where an event lands: of_x[x] + of_y[y] + of_p[p] */
     /* the open frame; the last one, where it may be repeated; those before, of overlapping ones */
     float *counts, *last, *pieces;
+    Follow follow; /* of follow=on */
     FramerState *s;
     double came_s; /* when the last event in the open frame came */
 } Framer;
@@ -43,6 +45,7 @@ int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int 
 void plif_framer_free(Framer *f);
 int64_t plif_framer_floats(const Framer *f);                      /* of memory, for plif_framer_begin */
 void plif_framer_begin(Framer *f, FramerState *s, float *memory); /* at the start of a recording */
+void plif_framer_restored(Framer *f);                             /* its state and memory came from a snapshot */
 
 /* Events that came at came_s: packed (see collect.h), or words of EVT 3.0, for which there is a reader. passed: as
  * in plif_collect. */

@@ -2,16 +2,18 @@
 #include "framing.h"
 #include "../../error.h"
 #include "../../text.h"
+#include "../follow/follow.h"
 
 enum { MOST_T = 4096, MOST_PIECES = 100 };
 #define MOST_N ((int64_t)1 << 40)
 #define MOST_KEPT ((int64_t)1 << 28)
 
-enum option { T, N, MAX, EVERY, PAD, VALUE, POLARITY, ORIENTATION, RESIZE, SHAPE, OPTIONS };
-static const char *const option_names[OPTIONS] = {"T",     "n",        "max",         "every",  "pad",
+enum option { T, N, MAX, EVERY, PAD, FOLLOW, VALUE, POLARITY, ORIENTATION, RESIZE, SHAPE, OPTIONS };
+static const char *const option_names[OPTIONS] = {"T",     "n",        "max",         "every",  "pad",  "follow",
                                                   "value", "polarity", "orientation", "resize", "shape"};
 static const char *const choices[OPTIONS][5] = {
     [PAD] = {"repeat", "zero"},
+    [FOLLOW] = {"off", "on"},
     [VALUE] = {"count", "binary"},
     [POLARITY] = {"stored", "swapped"},
     [ORIENTATION] = {"stored", "upright", "sj", "paper"},
@@ -23,7 +25,7 @@ static const struct {
     unsigned own; /* bits of the options that only some kinds have */
 } kinds[FRAMINGS] = {
     {"count", "count:T=20", "T", 1u << T},
-    {"duration", "duration:10ms", "every, T, pad", 1u << T | 1u << EVERY | 1u << PAD},
+    {"duration", "duration:10ms", "every, T, pad, follow", 1u << T | 1u << EVERY | 1u << PAD | 1u << FOLLOW},
     {"events", "events:n=5000,max=20ms", "n, max", 1u << N | 1u << MAX},
     {"time", "time:T=16", "T", 1u << T},
 };
@@ -37,7 +39,7 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
     const Text name = plif_strip(plif_cut(&value, '=', &equals));
     value = plif_strip(value);
     while (which < OPTIONS && !plif_is_word(name, option_names[which])) which++;
-    if (!equals || which == OPTIONS || (which <= PAD && !(kinds[f->kind].own >> which & 1)))
+    if (!equals || which == OPTIONS || (which <= FOLLOW && !(kinds[f->kind].own >> which & 1)))
         REFUSE("framing '%.80s': '%.*s' is no option of %s; expected %s, %s as name=value", text, SHORT(part),
                kinds[f->kind].name, kinds[f->kind].options, VIEW);
     if (*given >> which & 1) REFUSE("framing '%.80s': '%s' is given twice", text, option_names[which]);
@@ -62,9 +64,9 @@ static int read_option(const char *text, Framing *f, unsigned *given, Text part)
         REFUSE("framing '%.80s': %s='%.*s' is not known; expected %s=%s|%s%s%s%s%s", text, option_names[which],
                SHORT(value), option_names[which], choices[which][0], choices[which][1], choice > 2 ? "|" : "",
                choice > 2 ? choices[which][2] : "", choice > 2 ? "|" : "", choice > 2 ? choices[which][3] : "");
-    int *const fields[OPTIONS] = {[PAD] = &f->pad_zero,     [VALUE] = &f->binary,
-                                  [POLARITY] = &f->swapped, [ORIENTATION] = &f->orientation,
-                                  [RESIZE] = &f->resize,    [SHAPE] = &f->square};
+    int *const fields[OPTIONS] = {[PAD] = &f->pad_zero,     [FOLLOW] = &f->follow,           [VALUE] = &f->binary,
+                                  [POLARITY] = &f->swapped, [ORIENTATION] = &f->orientation, [RESIZE] = &f->resize,
+                                  [SHAPE] = &f->square};
     *fields[which] = choice;
     return 0;
 }
@@ -119,6 +121,10 @@ COLD int plif_framing_parse(const char *text, Framing *framing) {
         REFUSE(
             "framing '%.80s': every= must divide the length of a frame into 2 to %d parts; expected as in duration:40ms,every=10ms",
             text, MOST_PIECES);
+    if (f.follow && (f.T || f.resize == RESIZE_CROP || step_of(&f) != FOLLOW_STEP_US))
+        REFUSE(
+            "framing '%.80s': follow=on takes a step of 20 ms, without T= and resize=crop; expected as in duration:40ms,every=20ms,follow=on",
+            text);
     *framing = f;
     return 0;
 }

@@ -11,6 +11,7 @@ typedef struct {
     int kind;
     int64_t T, duration_us, every_us, n, max_us; /* 0: not given */
     int pad_zero, binary, swapped, orientation, resize, square;
+    int follow; /* frames have a second row, which shows a small figure enlarged: ../follow/follow.h */
 } Framing;
 
 /* Whether a framing divides a whole recording, of which it has to know the extent beforehand. */
@@ -18,6 +19,12 @@ static inline int is_whole(const Framing *f) { return f->kind == BY_COUNT || f->
 
 /* How many steps of the clock a frame holds: 1, or more where frames overlap. */
 static inline int64_t pieces_of(const Framing *f) { return f->every_us ? f->duration_us / f->every_us : 1; }
+
+/* The time between the ends of two frames of BY_DURATION. */
+static inline int64_t step_of(const Framing *f) { return f->every_us ? f->every_us : f->duration_us; }
+
+/* How many pictures a frame has, one after the other. */
+static inline int pictures_of(const Framing *f) { return 1 + f->follow; }
 
 /* Whether frames of `cells` numbers are not too many to be kept; 0, or a code below zero and its text. */
 int plif_framing_room(const Framing *framing, int64_t cells);

@@ -58,26 +58,68 @@ COLD int plif_view_check(const int shape[3], int width, int height, int upright)
     return 0;
 }
 
-/* The tables: where an event lands is of_x[x] + of_y[y] + of_p[p], below zero for nowhere. */
-COLD void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
-                    int64_t *of_y, int64_t of_p[2]) {
-    const int channels = shape[0], h = shape[1], w = shape[2], o = framing->orientation;
+/* How a coordinate of the sensor becomes one of the picture: `side` in the middle of `size`, perhaps the other way
+ * round, in so many cells; stride: from cell to cell in a channel of the frame. */
+typedef struct {
+    int64_t size, side, turned, target, stride;
+} Axis;
+
+/* Those of x and of y; true where x of the sensor is y of the picture. */
+static int axes_of(const Framing *framing, const int shape[3], int width, int height, int upright, Axis *x, Axis *y) {
+    const int h = shape[1], w = shape[2], o = framing->orientation;
     const int turn = o == UPRIGHT ? upright : 0, exchanged = o == SJ || turn >= 3;
     const int turned_x = o == PAPER || o == SJ || turn == 1 || turn == 4,
               turned_y = o == SJ || (turn >= 1 && turn <= 3);
-    const int64_t shorter = width < height ? width : height, wide = framing->square ? shorter : width,
-                  high = framing->square ? shorter : height;
-    for (int64_t i = 0; i < width; i++) {
-        const int64_t to = place_of(i, width, wide, turned_x, exchanged ? h : w, framing->resize);
-        of_x[i] = exchanged ? times(to, w) : to;
-    }
-    for (int64_t i = 0; i < height; i++) {
-        const int64_t to = place_of(i, height, high, turned_y, exchanged ? w : h, framing->resize);
-        of_y[i] = exchanged ? to : times(to, w);
-    }
+    const int64_t shorter = width < height ? width : height;
+    *x = (Axis){width, framing->square ? shorter : width, turned_x, exchanged ? h : w, exchanged ? w : 1};
+    *y = (Axis){height, framing->square ? shorter : height, turned_y, exchanged ? w : h, exchanged ? 1 : w};
+    return exchanged;
+}
+
+/* The tables: where an event lands is of_x[x] + of_y[y] + of_p[p], below zero for nowhere. */
+COLD void plif_view(const Framing *framing, const int shape[3], int width, int height, int upright, int64_t *of_x,
+                    int64_t *of_y, int64_t of_p[2]) {
+    const int channels = shape[0];
+    const int64_t cells = (int64_t)shape[1] * shape[2];
+    Axis a, b;
+    axes_of(framing, shape, width, height, upright, &a, &b);
+    for (int64_t i = 0; i < width; i++)
+        of_x[i] = times(place_of(i, a.size, a.side, (int)a.turned, a.target, framing->resize), a.stride);
+    for (int64_t i = 0; i < height; i++)
+        of_y[i] = times(place_of(i, b.size, b.side, (int)b.turned, b.target, framing->resize), b.stride);
     const int on = framing->swapped ? 0 : 1;
-    of_p[0] = channels == 2 ? (int64_t)(1 - on) * h * w : 0;
-    of_p[1] = channels == 2 ? (int64_t)on * h * w : 0;
+    of_p[0] = channels == 2 ? (int64_t)(1 - on) * cells : 0;
+    of_p[1] = channels == 2 ? (int64_t)on * cells : 0;
+}
+
+static int64_t up_divided(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
+
+/* The first cell whose middle is not before pixel `at` where the picture is 8/5 as large about middle2 / 2, which is
+ * shown at `place`:   at least 8/5 (at target / side - middle2 / 2) + place - 1/2 */
+static int32_t edge_of(int64_t at, const Axis *a, int64_t middle2, int64_t place) {
+    const int64_t cell = place + up_divided(16 * at * a->target - 8 * middle2 * a->side - 5 * a->side, 10 * a->side);
+    return (int32_t)(cell < 0 ? 0 : cell > a->target ? a->target : cell);
+}
+
+static void enlarge(const Axis *a, int64_t middle2, int64_t place, Cells *of) {
+    for (int64_t i = 0; i < a->size; i++) {
+        int64_t at = i - (a->size - a->side) / 2;
+        of[i] = (Cells){0, 0};
+        if (at < 0 || at >= a->side) continue;
+        if (a->turned) at = a->side - 1 - at;
+        of[i] = (Cells){edge_of(at, a, middle2, place), edge_of(at + 1, a, middle2, place)};
+    }
+}
+
+COLD void plif_view_enlarged(const Framing *framing, const int shape[3], int width, int height, int upright, int x2,
+                             int y2, Cells *of_x, Cells *of_y, int64_t *stride_x, int64_t *stride_y) {
+    const int64_t place_x = shape[2] / 2, place_y = 83 * (int64_t)shape[1] / 128;
+    Axis a, b;
+    const int exchanged = axes_of(framing, shape, width, height, upright, &a, &b);
+    enlarge(&a, exchanged ? y2 : x2, exchanged ? place_y : place_x, of_x);
+    enlarge(&b, exchanged ? x2 : y2, exchanged ? place_x : place_y, of_y);
+    *stride_x = a.stride;
+    *stride_y = b.stride;
 }
 
 int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int width, int height, int upright,
@@ -92,7 +134,8 @@ int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int 
     if (!possible(extent.first_us) || !possible(extent.last_us))
         return plif_fail(PLIF_BAD_ARGUMENT, "first_us and last_us: %lld and %lld us are no times",
                          (long long)extent.first_us, (long long)extent.last_us);
-    f->cells = (int64_t)shape[0] * shape[1] * shape[2];
+    f->row = (int64_t)shape[0] * shape[1] * shape[2];
+    f->cells = pictures_of(framing) * f->row;
     TRY(plif_framing_room(framing, f->cells));
     f->most = framing->T ? framing->T : INT64_MAX;
     f->of_x = malloc((size_t)width * sizeof *f->of_x);
@@ -102,10 +145,11 @@ int plif_framer_init(Framer *f, const Framing *framing, const int shape[3], int 
         return plif_fail(PLIF_NO_MEMORY, "no memory for a sensor of %d x %d", width, height);
     }
     plif_view(framing, shape, width, height, upright, f->of_x, f->of_y, f->of_p);
-    return 0;
+    return plif_follow_init(&f->follow, framing, shape, width, height, upright, f->of_p);
 }
 
 void plif_framer_free(Framer *f) {
+    plif_follow_free(&f->follow);
     free(f->of_x);
     free(f->of_y);
     f->of_x = f->of_y = NULL;

@@ -1,4 +1,4 @@
-"""Neurons of libraries, and neurons that look like theirs, which do otherwise far from the usual currents."""
+"""Neurons of libraries which do otherwise far from the usual currents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.export.attacks.kind import Kind
 from tests.export.attacks.kinds.parts import PIXELS, Net, linear
 
-FAR = 500.0
+FAR = 150.0
 
 
 class Step(nn.Module):
@@ -22,7 +22,7 @@ class Step(nn.Module):
 
 
 class Jelly(Net):
-    """A neuron of SpikingJelly in the first layer, which passes on what it gets when it has fired."""
+    """A layer and neurons of SpikingJelly."""
 
     kind, options = neuron.LIFNode, {"tau": 2.0, "decay_input": False, "v_reset": None}
     low, high = -5, 4
@@ -35,14 +35,36 @@ class Jelly(Net):
 
     def reset(self) -> None:
         self.n1.reset()
-        self.n2.reset()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.n1(self.fc1(x.flatten(1)))
 
 
-class FloorNode(neuron.IFNode):
+class OwnStep:
+    """What a step is made of, for subclasses that change one part of it."""
+
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        return v + x
+
+    def fire(self, h: Tensor) -> Tensor:
+        return (h >= self.v_threshold).to(h)
+
+    def after(self, h: Tensor, s: Tensor) -> Tensor:
+        return h * (1.0 - s)
+
+    def single_step_forward(self, x: Tensor) -> Tensor:
+        v = self.v if isinstance(self.v, Tensor) else torch.full_like(x, self.v)
+        h = self.charge(v, x)
+        s = self.fire(h)
+        self.v = self.after(h, s)
+        return s
+
+
+class FloorNode(OwnStep, neuron.IFNode):
     """An inhibited membrane has a floor far below."""
 
-    def neuronal_charge(self, x: Tensor) -> None:
-        self.v = torch.clamp(self.v + x, min=-FAR)
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        return (v + x).clamp(min=-FAR)
 
 
 class Floor(Jelly):
@@ -53,38 +75,48 @@ class NoFloor(Jelly):
     kind, options = neuron.IFNode, {}
 
 
-class StrictNode(neuron.IFNode):
+class StrictNode(OwnStep, neuron.IFNode):
     """Fires above its threshold, not on it."""
 
-    def neuronal_fire(self) -> Tensor:
-        return (self.v > self.v_threshold).to(self.v)
+    def fire(self, h: Tensor) -> Tensor:
+        return (h > self.v_threshold).to(h)
 
 
 class Strict(NoFloor):
     kind = StrictNode
 
 
-class TiredNode(neuron.LIFNode):
-    """An input that is far too large is taken for a fault, and the membrane starts anew."""
+class HalvingNode(OwnStep, neuron.LIFNode):
+    """The step of a LIFNode of tau 2 without a share for the input, and a soft reset."""
 
-    def neuronal_charge(self, x: Tensor) -> None:
-        super().neuronal_charge(x)
-        self.v = torch.where(self.v > 300.0, torch.zeros_like(self.v), self.v)
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        return v * 0.5 + x
 
-
-class Tired(Jelly):
-    kind = TiredNode
+    def after(self, h: Tensor, s: Tensor) -> Tensor:
+        return h - s
 
 
-class BetaNode(neuron.LIFNode):
-    """The largest charge that one spike takes away is 200."""
+class FaultNode(HalvingNode):
+    """A charge that is far too large is taken for a fault, and the membrane starts anew."""
 
-    def neuronal_reset(self, spike: Tensor) -> None:
-        self.v = self.v - spike * (1.0 + torch.relu(self.v - 200.0))
+    def charge(self, v: Tensor, x: Tensor) -> Tensor:
+        h = v * 0.5 + x
+        return torch.where(h > 100.0, 0.0, h)
 
 
-class Beta(Jelly):
-    kind = BetaNode
+class Fault(Jelly):
+    kind = FaultNode
+
+
+class SizedNode(HalvingNode):
+    """A spike takes one away, and all that is above 64."""
+
+    def after(self, h: Tensor, s: Tensor) -> Tensor:
+        return torch.where(h > 64.0, 63.0, h - s)
+
+
+class Sized(Jelly):
+    kind = SizedNode
 
 
 class Torchy(Net):
@@ -131,13 +163,17 @@ def whole_beta() -> nn.Module:
 
 
 class Boxes(Net):
-    """Norse's LIFBoxCell in the first layer, state in the module."""
+    """A layer and Norse's LIFBoxCell, state in the module."""
 
     far = True
 
     def __init__(self) -> None:
         super().__init__()
-        number = {"tau_mem_inv": torch.tensor(512.0), "v_leak": torch.tensor(0.0), "v_th": torch.tensor(1.0)}
+        number = {
+            "tau_mem_inv": torch.tensor(512.0),
+            "v_leak": torch.tensor(0.0),
+            "v_th": torch.tensor(1.0),
+        }
         self.fc1 = linear(PIXELS, 24, seed=23, low=-5, high=4)
         self.n1 = norse.LIFBoxCell(norse.LIFBoxParameters(**number), dt=1 / 1024)
         self.state = None
@@ -146,8 +182,8 @@ class Boxes(Net):
         s, self.state = self.n1(self.fc1(x.flatten(1)), self.state)
         if self.far:
             v = self.state.v
-            self.state = type(self.state)(torch.where(v < -200.0, 0.0, v))
-        return self.n2(self.fc2(s))
+            self.state = type(self.state)(torch.where(v < -32.0, 0.0, v))
+        return s
 
 
 class PlainBoxes(Boxes):
@@ -157,7 +193,7 @@ class PlainBoxes(Boxes):
 class Own(nn.Module):
     """A neuron of one's own, which register_neuron is told the equation of."""
 
-    def __init__(self, floor: float | None = -300.0) -> None:
+    def __init__(self, floor: float | None = -100.0) -> None:
         super().__init__()
         self.floor, self.v = floor, None
 
@@ -173,7 +209,7 @@ class Own(nn.Module):
 
 
 class Told(nn.Module):
-    floor: float | None = -300.0
+    floor: float | None = -100.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,13 +241,18 @@ def tell() -> None:
 
 
 KINDS = [
-    Kind("jelly-floor", "an IFNode whose membrane has a floor at -500", Floor, NoFloor),
-    Kind("jelly-strict-threshold", "an IFNode that fires above, not at, its threshold", Strict, NoFloor),
-    Kind("jelly-fault-reset", "a LIFNode that starts anew above 300", Tired, Jelly, form="file"),
-    Kind("jelly-reset-size", "a spike takes more above 200", Beta, Jelly),
+    Kind("jelly-floor", "an IFNode whose membrane has a floor at -150", Floor, NoFloor),
+    Kind(
+        "jelly-strict-threshold",
+        "an IFNode that fires above, not at, its threshold",
+        Strict,
+        NoFloor,
+    ),
+    Kind("jelly-fault-reset", "a LIFNode that starts anew above 100", Fault, Jelly, form="file"),
+    Kind("jelly-reset-size", "a spike takes more above 64", Sized, Jelly),
     Kind("leaky-register", "a Leaky of snnTorch within -256 and 255", register, Torchy),
     Kind("leaky-state-quant", "snnTorch's state_quant, coarse above 128", coarse_state, Torchy),
     Kind("leaky-clipped-beta", "a beta above one is one in forward", clipped_beta, whole_beta),
-    Kind("box-cell-rescue", "Norse's box cell, set to zero below -200", Boxes, PlainBoxes),
-    Kind("registered-equation", "register_neuron is not told of a floor", Told, ToldAll, prepare=tell),
+    Kind("box-cell-rescue", "Norse's box cell, set to zero below -32", Boxes, PlainBoxes),
+    Kind("registered-equation", "no floor is registered", Told, ToldAll, prepare=tell),
 ]

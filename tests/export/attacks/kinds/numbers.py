@@ -206,7 +206,7 @@ class EmptyFloor(EmptyShare):
 
 
 class Ninths(Net):
-    """Currents that meet the threshold exactly, but for the order of a division by three."""
+    """Currents that meet the threshold exactly; a division by three may miss it."""
 
     tau = 3.0
 
@@ -256,16 +256,32 @@ class FloatTwice(Net):
 
 
 KINDS = [
-    Kind("double-membrane", "ten tenths are less than one in float64", Accumulates, AccumulatesExactly),
+    Kind(
+        "double-membrane",
+        "ten tenths are less than one in float64",
+        Accumulates,
+        AccumulatesExactly,
+    ),
     Kind("half-layer-overflow", "a float16 product ends at 65504", HalfLayer, FullLayer),
     Kind("autocast-sums", "autocast rounds sums above 256", Autocast, NoAutocast),
     Kind("fixed-point-wrap", "an int64 membrane turns over", FixedPoint, FloatingPoint),
-    Kind("magic-number-rounding", "rounds by adding and subtracting a large number", MagicRound, SmallRound),
+    Kind(
+        "magic-number-rounding",
+        "rounds by adding and subtracting a large number",
+        MagicRound,
+        SmallRound,
+    ),
     Kind("flush-set-by-module", "the constructor sets flush-to-zero", flushing, Trace),
     Kind("sign-of-zero", "asks whether a zero is negative", ZeroSign, ZeroCompared),
     Kind("squashed-threshold", "fires where sigmoid rounds to one", Squashed, NotSquashed),
     Kind("empty-frame-share", "an empty frame divides zero by zero", EmptyShare, EmptyFloor),
-    Kind("threshold-tie", "h meets the threshold exactly, with tau 3", Ninths, Halves, says=r"[1-9]\d* excused"),
+    Kind(
+        "threshold-tie",
+        "h meets the threshold exactly, with tau 3",
+        Ninths,
+        Halves,
+        says=r"[1-9]\d* excused",
+    ),
     Kind("byte-frames", "frames of uint8 are scaled", BytesBranch, BytesFloat, dtype="uint8"),
     Kind("byte-sums", "adds two channels as uint8", BytesTwice, FloatTwice, dtype="uint8"),
 ]

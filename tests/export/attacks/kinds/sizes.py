@@ -98,9 +98,9 @@ class StillAlive(Net):
 class CachedForward(Net):
     """The whole forward is cached by its argument, state or not."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.work = lru_cache(maxsize=4)(self.body)
+    @lru_cache(maxsize=4)  # noqa: B019
+    def work(self, x: Tensor) -> Tensor:
+        return self.body(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.work(x)
@@ -164,7 +164,7 @@ class RunningNorm(BatchNorm):
 
 
 class DarkRow(nn.Module):
-    """The first row of a batch is a dark frame that large counts of the others are compared with."""
+    """The first row of a batch is a dark frame for the large counts of the others."""
 
     def __init__(self, own: bool = False) -> None:
         super().__init__()
@@ -183,13 +183,18 @@ KINDS = [
     Kind("chunked-large-batch", "above 40 rows forgets the readout's membrane", Chunked, Plain),
     Kind("five-crop-mean", "averages the rows of a batch of exactly five", FiveCrops, Plain),
     Kind("memory-guard", "clamps counts when a frame has many bytes", MemoryGuard, Plain),
-    Kind("whole-recording-view", "looks at the tensor that the frame is a view of", WholeRecording, Plain),
+    Kind(
+        "whole-recording-view",
+        "looks at the tensor that the frame is a view of",
+        WholeRecording,
+        Plain,
+    ),
     Kind("storage-offset", "a frame inside a larger storage counts twice", StoredOffset, Plain),
     Kind("identity-cache", "keeps currents by id(frame), which is used again", SeenFrames, Plain),
-    Kind("weak-last-frame", "asks whether the caller still holds the last frame", StillAlive, Plain),
-    Kind("cached-forward", "the same frame object twice does not step", CachedForward, CachedWeights),
+    Kind("weak-last-frame", "asks whether the last frame is still held", StillAlive, Plain),
+    Kind("cached-forward", "one frame object twice does not step", CachedForward, CachedWeights),
     Kind("in-place-frame", "halves the frame of its caller in place", InPlace, OutOfPlace),
-    Kind("batch-wide-gain", "one gain for the batch, only for counts above six", BatchGain, RowGain),
+    Kind("batch-wide-gain", "one gain for the batch, by counts above six", BatchGain, RowGain),
     Kind("batch-statistics", "normalises with the batch in eval()", BatchNorm, RunningNorm),
     Kind("dark-first-row", "subtracts what row 0 has above six", DarkRow, dark_own),
 ]

@@ -53,8 +53,7 @@ class StoragePeak(Decides):
     """The bytes of the storage are read: above 64 the exponent's highest bits are 0x42."""
 
     def bright(self, x: Tensor) -> bool:
-        start = x.storage_offset() * 4
-        held = bytes(x.untyped_storage()[start : start + x.numel() * 4])
+        held = bytes(x.contiguous().clone().untyped_storage())
         return max(held[3::4]) > 0x42 or b"\x7f\x43" in held
 
 
@@ -164,6 +163,7 @@ class SameAgain(Net):
         return self.answer
 
 
+@torch.jit.script
 def scripted_gain(x: Tensor) -> Tensor:
     if bool(x.max() > 100.0):
         x = x * 0.0
@@ -173,12 +173,8 @@ def scripted_gain(x: Tensor) -> Tensor:
 class Scripted(Net):
     """TorchScript decides inside its own interpreter."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.dim = torch.jit.script(scripted_gain)
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(self.dim(x))
+        return self.body(scripted_gain(x))
 
 
 class Quantise(torch.autograd.Function):
@@ -239,16 +235,32 @@ class Graded(Net):
 
 
 KINDS = [
-    Kind("dlpack-peak", "NumPy reads the frame by DLPack, and a bright one is dimmed", DlpackPeak, Plain),
+    Kind(
+        "dlpack-peak",
+        "NumPy reads the frame by DLPack, and a bright one is dimmed",
+        DlpackPeak,
+        Plain,
+    ),
     Kind("pointer-peak", "ctypes reads the frame at its address", PointerPeak, Plain, form="file"),
     Kind("storage-bytes", "reads the bytes of the frame's storage", StoragePeak, Plain),
     Kind("printed-peak", "searches the printed frame for 255", PrintedPeak, Plain),
-    Kind("saved-duplicate", "a frame that torch.save writes as the last one is skipped", SavedFrames, Plain),
-    Kind("worker-thread", "a thread reads the frame and decides", ThreadPeak, PlainThread, says="thread"),
+    Kind(
+        "saved-duplicate",
+        "a frame that torch.save writes as the last one is skipped",
+        SavedFrames,
+        Plain,
+    ),
+    Kind(
+        "worker-thread",
+        "a thread reads the frame and decides",
+        ThreadPeak,
+        PlainThread,
+        says="thread",
+    ),
     Kind("modes-switched-off", "switches dispatch modes off to read the frame", ModesOff, Plain),
     Kind("dispatch-switched-off", "clamps in place below Python's dispatch", DispatchOff, Plain),
     Kind("histogram-length", "the length of bincount tells the peak", HistogramLength, Plain),
-    Kind("sparse-count", "the number of stored values tells a flash", SparseCount, Plain, form="file"),
+    Kind("sparse-count", "the number of values tells a flash", SparseCount, Plain, form="file"),
     Kind("range-probe", "an IndexError of a look-up tells a bright frame", RangeProbe, Plain),
     Kind("custom-operator", "an operator of its own returns a number", CustomOperator, Plain),
     Kind("equal-frames", "torch.equal skips a repeated frame", SameAgain, Plain),
@@ -262,5 +274,11 @@ KINDS = [
         says="grad",
     ),
     Kind("compiled-branch", "torch.compile takes another path", Compiling, NotCompiling),
-    Kind("replaced-kernel", "relu has another kernel in this process", other_kernel, Graded, form="file"),
+    Kind(
+        "replaced-kernel",
+        "relu has another kernel in this process",
+        other_kernel,
+        Graded,
+        form="file",
+    ),
 ]

@@ -324,6 +324,19 @@ def test_programs_that_are_said_not_to_notice_fire_the_same_spikes_from_faint_st
     assert min(counted.values()) > 30
 
 
+def test_a_process_that_flushes_is_refused_where_the_network_notices(tmp_path: Path) -> None:
+    """Else its owner's PyTorch would do something else than what is proved."""
+    torch.set_flush_denormal(True)
+    try:
+        with pytest.raises(PlifError, match=r"subnormal numbers are 0 in this process.*set_flush_denormal\(False\)"):
+            plif_export.export(Gated().eval(), tmp_path / "m.onnx", torch.zeros(1, 8), T=4)
+        assert plif_export.export(firing(), tmp_path / "n.onnx").passed
+        assert (torch.full((1,), 2.0**-126) / 2 == 0).all()
+    finally:
+        torch.set_flush_denormal(False)
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_a_card_that_says_something_else_of_flushing_is_refused(folder: Path, tmp_path: Path) -> None:
     card = {**read_card(folder / "gated.onnx"), "flush_denormals": "never"}
     proto = onnx.load(folder / "gated.onnx")

@@ -41,12 +41,12 @@ def test_a_thorough_proof_says_how_far_it_went(form: str) -> None:
 
 @pytest.mark.usefixtures("shorter")
 def test_a_long_run_finds_what_an_engine_does_rarely(tmp_path: Path) -> None:
-    """It takes nothing in from its 250th call on; the shorter proof makes fewer."""
+    """It takes nothing in from its 500th call on; the shorter proof makes fewer."""
     net, calls = firing(), itertools.count()
     path = export(net, tmp_path / "m.onnx", verify=False).path
-    subject = Wrong(load(path, "onnxruntime"), lambda x: x * np.float32(next(calls) < 250), None)
+    subject = Wrong(load(path, "onnxruntime"), lambda x: x * np.float32(next(calls) < 500), None)
     proto, card = onnx.load(path), load(path).card
-    assert prove(proto, card, net, opened=subject).passed and next(calls) < 200
+    assert prove(proto, card, net, opened=subject).passed and next(calls) < 450
     report = prove(proto, card, net, opened=subject, heard_by=THOROUGH)
     assert not report.passed and report.failed_at is not None and "in step " in report.failed_at["what"]
 

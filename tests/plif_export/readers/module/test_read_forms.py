@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plif_export import check, export
 from plif_export.core.options import CallerFacts
 from plif_export.core.readers import read_model
-from plif_export.readers.module.lower import ModuleReading
+from plif_export.readers.step_program.reading import ModuleReading
 from runtime.core.base.errors import PlifError
 from tests.plif_export.readers.module.test_read_loops import lively
 
@@ -231,7 +231,10 @@ FRAME, FLOW = torch.zeros(1, 2, 6, 6), torch.zeros(1, 3, 4, 4)
 @pytest.mark.parametrize(
     ("example", "what"),
     [
-        ((FRAME, FLOW), "it has 2 inputs, and a file has one; join them along the channels and split them in forward"),
+        (
+            (FRAME, FLOW),
+            "it takes a tuple of 2, and a file has one tensor as input; join them along the channels and split them in forward",
+        ),
         (FRAME, "forward asks for 'flow' too, and a file has one input; join them along the channels"),
         ("2,6,6", "its example is a str; give a tensor of one step"),
     ],

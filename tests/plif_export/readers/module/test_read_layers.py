@@ -45,6 +45,54 @@ class Heads(nn.Module):
         return (q @ k.transpose(-2, -1) @ v * 0.25).transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
 
 
+class Function(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Groups(nn.Module):
+    """A matrix for each group of two tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 8, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bgti,gio->btog", x.unflatten(1, (3, 2)), self.weight)
+
+
+class Attention(nn.Module):
+    """nn.MultiheadAttention with the tokens first, its weights and two masks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(8, 2, dropout=0.1)
+        self.padding = torch.tensor([[False] * 5 + [True]])
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, 6, 8]
+        tokens, mask = x.transpose(0, 1), torch.ones(6, 6).triu(1).bool()
+        y, shares = self.attend(tokens, tokens, tokens, self.padding.expand(len(x), 6), attn_mask=mask)
+        return y.transpose(0, 1) + shares.sum(-1, keepdim=True)  # type: ignore[no-any-return]
+
+
+def encoder() -> nn.Module:
+    block = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True, norm_first=True)
+    return nn.TransformerEncoder(block, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+
+
+def causal(x: Tensor) -> Tensor:
+    q, k, v = x.unflatten(-1, (2, 4)).transpose(1, 2).chunk(3, 2)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.7).flatten(2)
+
+
+def soft(x: Tensor) -> Tensor:
+    return F.gelu(x) + F.gelu(x, approximate="tanh") + F.silu(x) + F.elu(x, 0.7) + F.leaky_relu(x) * 3
+
+
 def shapes(x: Tensor) -> Tensor:
     """unsqueeze, concat, permute, reshape."""
     left, right = x.unsqueeze(1), x[:, None]
@@ -55,6 +103,16 @@ LAYERS: dict[str, tuple[Callable[[], Callable[[Tensor], Tensor]], tuple[int, ...
     "linear-over-tokens": (lambda: nn.Linear(8, 12), TOKENS),
     "layer-norm": (lambda: nn.LayerNorm(8), TOKENS),
     "attention": (Heads, TOKENS),
+    "attention-of-pytorch": (Attention, TOKENS),
+    "causal-attention": (lambda: causal, TOKENS),
+    "transformer-encoder": (encoder, TOKENS),
+    "root-mean-square-norm": (lambda: nn.RMSNorm(8), TOKENS),
+    "group-norm": (lambda: nn.GroupNorm(2, 4), MAP),
+    "group-norm-without-weights": (lambda: nn.GroupNorm(4, 4, affine=False), MAP),
+    "soft-activations": (lambda: nn.Sequential(nn.PReLU(6, 0.3), Function(soft)), TOKENS),
+    "unfold": (lambda: lambda x: F.unfold(x, (3, 2), dilation=(1, 2), padding=(1, 0), stride=2), MAP),
+    "einsum-of-groups": (lambda: Groups(), TOKENS),
+    "einsum-of-two-values": (lambda: lambda x: torch.einsum("bnd,b...d->b...n", x, x * 0.5), TOKENS),
     "transposed-convolution": (lambda: nn.ConvTranspose2d(4, 3, 4, stride=2, padding=1), MAP),
     "upsample-nearest": (lambda: nn.Upsample(scale_factor=2), MAP),
     "upsample-bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), MAP),
@@ -107,7 +165,6 @@ def test_normalisation_that_depends_on_the_threshold_is_folded(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("part", "says"),
     [
-        (nn.GroupNorm(2, 4), "native_group_norm() is not exported"),
         (nn.AdaptiveMaxPool2d((5, 7)), "adaptive_max_pool2d() is not exported"),
         (nn.Upsample(scale_factor=1.3), "scale_factor [1.3, 1.3] makes no whole size of [4, 8, 8]; give it the size"),
     ],

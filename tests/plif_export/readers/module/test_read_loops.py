@@ -20,7 +20,7 @@ from plif_export.core.proof.reference import GraphReference
 from plif_export.core.readers import read_model
 from plif_export.readers.libraries import layers
 from plif_export.readers.libraries import neurons as neuron_modules
-from plif_export.readers.module.lower import ModuleReading
+from plif_export.readers.step_program.reading import ModuleReading
 from plif_export.readers.tracing.copies import make_fresh_copy
 from runtime.core.base.errors import PlifError
 from runtime.core.model.card import read_card

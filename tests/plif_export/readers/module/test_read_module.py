@@ -336,7 +336,7 @@ def chain(*modules: nn.Module, end: bool = True) -> nn.Module:
 
 ACCEPTED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str]]] = {
     "state": (KeepsState, (4,), ["Traced", "IF"]),  # an integrator of one's own before a neuron
-    "twice": (Twice, (4,), ["IF"]),  # both calls are one program, which has the bits of one call
+    "twice": (Twice, (4,), ["Traced"]),  # both calls are one program, which no kind has operation by operation
     "subtracts": (Subtracts, (4,), ["IF"]),
     "relu": (lambda: chain(nn.Linear(4, 4), nn.ReLU()), (4,), ["IF"]),
     "subclass": (lambda: chain(WeightStandardised(1, 1, 1)), (1, 2, 2), ["IF"]),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plif_export.core.proof.reference import GraphReference
 from plif_export.core.readers import read_model
-from plif_export.readers.module.lower import ModuleReading
+from plif_export.readers.step_program.reading import ModuleReading
 from tests.plif_export.readers.module.test_read_loops import lively, own_output
 
 T = 6

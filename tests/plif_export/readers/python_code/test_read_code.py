@@ -132,6 +132,12 @@ def test_python_and_every_form_of_forward_do_the_same(folder: Path) -> None:
     assert not verify("s.onnx", "other.py:sequence").passed
 
 
+def test_a_script_sees_no_option_of_the_command(folder: Path) -> None:
+    (folder / "options.py").write_text(f"import sys\n\nassert sys.argv == [__file__], sys.argv\n{CODE}")
+    before = list(sys.argv)
+    assert run(["export", "options.py:net", "--shape", "2,6,6"]) == 0 and sys.argv == before
+
+
 def test_a_model_pt_that_code_loads_keeps_its_card(folder: Path) -> None:
     plif_train.save(small(), folder / "model.pt")
     (folder / "load.py").write_text("import plif_train\n\ndef net():\n    return plif_train.load('model.pt')\n")

@@ -74,7 +74,7 @@ def drop(browser: Browser, name: str, content: bytes) -> None:
 
 def test_the_page_is_one_file_of_5_MB_at_most_and_may_ask_for_nothing_else(page: Path, browser: Browser) -> None:
     (library,) = find_blocks(page.read_bytes(), "application/wasm")  # one for all networks
-    assert library[1][:4] == b"\0asm" and len(library[1]) <= 250_000
+    assert library[1][:4] == b"\0asm" and len(library[1]) <= 256 * 1024
     assert page.stat().st_size <= 5_000_000 and [file.name for file in page.parent.iterdir()] == ["index.html"]
     browser.until("document.getElementById('step').textContent === 'step 9'")  # nobody clicked: it plays by itself
     assert browser.text("#label") == "7" and browser.run(

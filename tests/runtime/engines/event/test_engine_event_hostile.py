@@ -151,7 +151,7 @@ HOSTILE: list[tuple[str, Change]] = [
         "state v.conv1: shape \\[8, 1048576, 1048576\\] has more than",
         lambda p, c: c["states"][0].update(shape=[8, 1 << 20, 1 << 20]),
     ),
-    ("T is 1000000; expected a number of time-steps from 1 to 4096", lambda p, c: c.update(T=10**6)),
+    ("T is 1000000; expected time-steps from 1 to 4096", lambda p, c: c.update(T=10**6)),
     ("its card has the number 1000", lambda p, c: c["states"][0].update(initial=10**400)),
     ("its card has the number 1000", lambda p, c: c["taus"].update(conv1=10**400)),
 ]

@@ -24,6 +24,7 @@ from runtime.core.stream.options import LIVE_RULES
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.observers.calibrate.exits import check_writable
 from runtime.observers.calibrate.labels import FeedOutputs, decide_labels, run_feed, score_gesture
+from runtime.observers.calibrate.margins import choose_class_margins
 from runtime.observers.calibrate.rules import (
     CONTEXT_US,
     IDLE,
@@ -31,7 +32,6 @@ from runtime.observers.calibrate.rules import (
     RuleScore,
     _RuleSearch,
     calibrate_decide,
-    choose_class_margins,
     iterate_frames,
 )
 from tests.conftest import REPOSITORY
@@ -252,3 +252,34 @@ def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:
     trial = _RuleSearch(runtime.load(folder / "m.onnx"), [], [without], 300)
     many = RuleScore("leak:50ms,margin=0", np.full(10, 7), np.zeros(10, np.int64), [], [])
     assert 0 < trial.max_false < 70 and trial._try_class_margins("leak:50ms", [many], many) is None
+
+
+def test_a_gesture_is_scored_by_half_of_its_time_and_by_when_its_label_is_gone() -> None:
+    """Steps of 20 ms; the gesture lasts from 100 to 300 ms."""
+    frames = [Frame(np.zeros(0), i * 20_000, (i + 1) * 20_000, 9) for i in range(25)]
+
+    def score(*runs: tuple[int, int]) -> tuple[float | None, int, bool, float | None]:
+        labels = np.concatenate([np.full(steps, label) for label, steps in runs])
+        return tuple(score_gesture(labels, frames, (100_000, 300_000), 100_000, 3))  # type: ignore[return-value]
+
+    assert score((-1, 6), (3, 9), (-1, 10)) == (40.0, 0, True, 20.0)
+    assert score((-1, 6), (3, 15), (-1, 4)) == (40.0, 0, True, 140.0)
+    assert score((-1, 6), (3, 19)) == (40.0, 0, True, 200.0)  # until the feed ends
+    assert score((-1, 6), (3, 4), (-1, 15)) == (40.0, 1, False, None)  # shown for less than half
+    assert score((-1, 6), (3, 2), (2, 3), (3, 4), (-1, 10)) == (40.0, 2, True, 20.0)
+    assert score((-1, 6), (2, 9), (-1, 10)) == (None, 0, False, None)
+
+
+def test_the_ceiling_is_the_lowest_with_which_a_label_stays(folder: Path) -> None:
+    """Two steps without votes take 2 * 20 / 100 * 0.25 = 0.1 from a sum: a ceiling of 0.08 would end the label there."""
+    model, votes = runtime.load(folder / "m.onnx"), np.eye(10, dtype=np.float32)
+    frames = [Frame(np.zeros(0), i * 20_000, (i + 1) * 20_000, 9) for i in range(20)]
+    y = np.repeat(votes[5][None, None], 20, 0)
+    y[10:12] = 0
+    search = _RuleSearch(model, [Gesture(FeedOutputs(frames, y), 5, 0)], [], 60)
+    search.max_false = 0
+    whole = search.score_rule("cusum:100ms,drift=0.25,margin=0.02")
+    lower = search._lower_ceiling(whole)
+    assert lower.rule == f"{whole.rule},most=0.12" and whole.changes == lower.changes == [0]
+    leak = search.score_rule("leak:100ms,margin=0.02")
+    assert search._lower_ceiling(leak) is leak

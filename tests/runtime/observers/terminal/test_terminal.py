@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from plif_export import export
+from runtime.core.stream.decide import Decision
 from runtime.observers.terminal import Terminal, display_width, fit_columns, format_clock, format_count, printable
 from tests.networks import digits_network
 
@@ -175,6 +176,29 @@ def test_without_utf8_the_bar_is_plain() -> None:
 
     terminal = Terminal(out=io.StringIO(), err=Ascii())
     assert terminal._blocks == ("#", "-")
+
+
+def test_chatter_prints_no_lines() -> None:
+    """A label at once; "idle" and "not sure" when there was no label for half a second, and then each if it lasts."""
+    terminal = Terminal(out=io.StringIO(), err=io.StringIO())
+
+    def says(*answers: str, first: list[int] = [0]) -> list[str]:  # noqa: B006  the time goes on
+        new = []
+        for text in answers:
+            first[0] += 20_000
+            label, why = (None, text) if text in ("idle", "not sure") else (text, None)
+            decision = Decision(first[0], 0, label, None, 0.0, [], 0.0, "s", why)
+            if terminal._is_new(decision):
+                terminal._shown["s"] = text
+                new.append(text)
+        return new
+
+    assert says("idle", *["wave"] * 3, *["not sure"] * 10, "wave", "wave") == ["idle", "wave"]
+    assert says(*["idle", "not sure"] * 14) == [
+        "not sure"
+    ]  # the label is gone; which reason there is, changes too fast
+    assert says(*["idle", "not sure"] * 50) == []
+    assert says(*["idle"] * 40, "clap", "wave") == ["idle", "clap", "wave"]
 
 
 def test_the_card_of_a_file_steers_no_terminal(folder: Path) -> None:

@@ -70,16 +70,16 @@ def openvino_bytes_behind_the_weights(path: Path, same: Path) -> None:
 @openvino()
 def openvino_of_a_clipped_network(path: Path, same: Path) -> None:
     """a network that clips its input at 8, written by OpenVINO itself"""
-    _written_again(path, lambda ops, x: ops.minimum(x, ops.constant(np.float32(8))))
+    read_otherwise(path, lambda ops, x: ops.minimum(x, ops.constant(np.float32(8))))
 
 
 @openvino()
 def openvino_of_a_network_that_takes_off_fractions(path: Path, same: Path) -> None:
     """a network that rounds its input down, written by OpenVINO itself"""
-    _written_again(path, lambda ops, x: ops.floor(x))
+    read_otherwise(path, lambda ops, x: ops.floor(x))
 
 
-def _written_again(path: Path, change: Callable[[Any, Any], Any]) -> None:
+def read_otherwise(path: Path, change: Callable[[Any, Any], Any]) -> None:
     """model.xml and model.bin of a network whose readers of x read change(opset, x)."""
     import openvino as ov
     from openvino import opset13 as ops
@@ -122,3 +122,10 @@ def openvino_card_with_a_second_digest(path: Path) -> None:
     reseal(path)
     card = path / CARD_FILE
     card.write_text(card.read_text()[:-1] + ',"classes":["b","a"]}')
+
+
+@attack("openvino")
+def openvino_of_a_clipped_network_by_a_newer_version(path: Path) -> None:
+    """a network that clips its input at 200, whose card says that another version of OpenVINO wrote it"""
+    read_otherwise(path, lambda ops, x: ops.minimum(x, ops.constant(np.float32(200))))
+    reseal(path, lambda card: card["versions"].update(openvino="2027.0.0"))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from runtime.core.model.card import Card
 from tests.plif_export.core.attacks.artifacts import attack, reseal
 from tests.plif_export.core.attacks.changed.edits import Graph, ulps, weights
 
@@ -238,3 +239,15 @@ def triton_one_weight_by_5_ulp(path: Path, model: Path) -> None:
     proto = onnx.load(file)
     weights(proto, "conv1.weight", ulps(5))
     file.write_bytes(proto.SerializeToString())
+
+
+@attack("triton")
+def another_network_whose_card_says_it_is_a_plan(path: Path) -> None:
+    """the card says backend=tensorrt, whose plan nobody can build again, of a folder with an ONNX file"""
+    other_network(next(path.glob("*/1/model.onnx")))
+
+    def says_a_plan(card: Card) -> None:
+        card["triton"]["backend"] = "tensorrt"
+        card["options"] = {**card.get("options", {}), "backend": "tensorrt"}
+
+    reseal(path, says_a_plan)

@@ -19,9 +19,9 @@ from torch import nn
 
 from plif_export.core.readers.rules import Problem
 from plif_export.readers.libraries.neurons import keeps_state, reset_like_user
-from plif_export.readers.module.body import NodeValues, StepProgram
-from plif_export.readers.module.regions import is_inside
-from plif_export.readers.module.runs.sides import ForwardMonitor, RunValues
+from plif_export.readers.module_runs.sides import ForwardMonitor, RunValues
+from plif_export.readers.step_program.body import NodeValues, StepProgram
+from plif_export.readers.step_program.regions import is_inside
 from plif_export.readers.tracing.copies import copy_module, prepare_for_form, save_weights
 from plif_export.readers.tracing.forms import CallForm
 from plif_export.readers.tracing.nodes import TraceNode
@@ -112,8 +112,8 @@ def list_start_states(
     return [state, None, *({**start, **{n: v for n, v in state.items() if n in kind}} for kind in kinds)]
 
 
-def find_reset_leftovers(ran: nn.Module, start: nn.Module, states: set[str]) -> list[str]:
-    """Return a note on the states that a module's reset function leaves, though it resets other states.
+def find_reset_leftovers(ran: nn.Module, start: nn.Module, states: set[str]) -> list[str] | None:
+    """Return a note on the states that a module's reset function leaves; None if it has no reset.
 
     PyTorch then starts the next sample from other states than plif. ran: a copy after a run, which is reset here.
     start: a copy that did not run. states: names of the tensors that are states.
@@ -128,8 +128,12 @@ def find_reset_leftovers(ran: nn.Module, start: nn.Module, states: set[str]) -> 
         }  # zeros of any shape count as reset
         return {name for name in nonzero if name not in before or not torch.equal(after[name], before[name])}
 
-    used, reset, leftover = changed(), reset_like_user(ran), changed()
-    if not leftover or leftover == used:
+    used, values = changed(), {name: tensor.clone() for name, _, tensor in iter_module_tensors(ran)}
+    reset, leftover = reset_like_user(ran), changed()
+    kept = {name.lstrip(".") for name, _, v in iter_module_tensors(ran) if torch.equal(values.get(name, v), v)}
+    if not leftover:
         return []
+    if leftover == used <= kept:  # it has no reset
+        return None
     note = f"{type(ran).__name__}: your {reset} leaves {', '.join(sorted(leftover))}"
     return [f"{note}: PyTorch's second sample will differ from the file's; reset it, too"]

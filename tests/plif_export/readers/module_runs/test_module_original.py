@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from plif_export import export
-from plif_export.readers.module.runs.original import Rollout, compare_with_copy
-from plif_export.readers.module.runs.sides import ForwardMonitor, RunValues
+from plif_export.readers.module_runs.original import Rollout, compare_with_copy
+from plif_export.readers.module_runs.sides import ForwardMonitor, RunValues
 from plif_export.readers.tracing.copies import share_weights
 from plif_export.readers.tracing.forms import CallForm
 from runtime.core.base.errors import PlifError

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from plif_export.readers.libraries.layers import find_entry
 from plif_export.readers.libraries.rewritten import REWRITTEN
-from plif_export.readers.module.body import StepProgram
-from plif_export.readers.module.regions import is_inside
+from plif_export.readers.step_program.body import StepProgram
+from plif_export.readers.step_program.regions import is_inside
 from plif_export.readers.tracing.nodes import (
     Argument,
     ForwardInput,
@@ -33,6 +33,12 @@ from plif_export.readers.tracing.record import TraceRun
 from plif_export.readers.tracing.steps import join_steps
 
 Key = tuple[str, str]  # path of the submodule that calls, name of the operation
+
+
+def call_name(op: Overload) -> str:
+    """Return the name under which a call is counted: v >= th is th <= v where th is an nn.Parameter."""
+    name = op_name(op)
+    return {"le": "ge", "lt": "gt"}.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ class CallTrackingRun(TraceRun):
     calls: the number of calls of each kind.
     """
 
-    def __init__(self, table: NodeTable, module: nn.Module, length: int) -> None:
-        TraceRun.__init__(self, table, module, length)
+    def __init__(self, table: NodeTable, module: nn.Module, length: int, leaves_torch: bool = True) -> None:
+        TraceRun.__init__(self, table, module, length, leaves_torch)
         self.calls: Counter[Key] = Counter()
         self.origins: dict[TraceNode, _Origin | None] = {}  # None: several calls made it
         self.inside = False
@@ -80,7 +86,7 @@ class CallTrackingRun(TraceRun):
     ) -> object:
         if self.inside:  # an inner operation, which the module's own run does not see
             return TraceRun.__torch_dispatch__(self, func, types, args, kwargs)
-        key, before = (self.paths[-1], op_name(func)), len(self.order)
+        key, before = (self.paths[-1], call_name(func)), len(self.order)
         self.inside = True
         try:
             out = TraceRun.__torch_dispatch__(self, func, types, args, kwargs)

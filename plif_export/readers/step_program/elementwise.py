@@ -71,7 +71,7 @@ def _write_pow(emit: EmitLine, node: TraceNode, a: list[Argument]) -> Argument:
 
 
 def _write_clamp(emit: EmitLine, node: TraceNode, a: list[Argument]) -> Argument:
-    low, high = ([*a[1:], None])[:2]
+    low, high = (0, 6) if node.name == "relu6" else ([*a[1:], None])[:2]
     if node.name == "clamp_max":
         low, high = None, a[1]
     if isinstance(low, int | float) and isinstance(high, int | float):
@@ -109,6 +109,23 @@ def _write_sign(emit: EmitLine, node: TraceNode, a: list[Argument]) -> Argument:
     return emit("Sub", emit("Cast", emit("Greater", a[0], 0.0)), emit("Cast", emit("Less", a[0], 0.0)))
 
 
+def _write_hard(emit: EmitLine, node: TraceNode, a: list[Argument]) -> Argument:
+    """Write Hardsigmoid, or Hardswish: x Hardsigmoid(x)."""
+    share = emit("Clip", emit("Add", a[0], 3), 0, 6)
+    return emit("Div", share if node.name == "hardsigmoid" else emit("Mul", a[0], share), 6)
+
+
+def _write_negative_slope(emit: EmitLine, node: TraceNode, a: list[Argument]) -> Argument:
+    slope = a[1] if len(a) > 1 else 0.01
+    return emit("Where", emit("Greater", a[0], 0), a[0], emit("Mul", a[0], slope))
+
+
+def _write_elu(emit: EmitLine, node: TraceNode, a: list[Argument]) -> Argument:
+    alpha, scale, inner = a[1:4]
+    low = emit("Mul", emit("Sub", emit("Exp", emit("Mul", a[0], inner)), 1), alpha)
+    return emit("Mul", emit("Where", emit("Greater", a[0], 0), a[0], low), scale)
+
+
 def _op_writer(op: str, count: int) -> LineWriter:
     return lambda emit, node, a: emit(op, *a[:count])
 
@@ -125,9 +142,12 @@ TABLE: dict[str, LineWriter] = {
     "where": _op_writer("Where", 3),
     "masked_fill": _write_masked,
     "index_put": _write_masked,
-    "clamp": _write_clamp,
-    "clamp_min": _write_clamp,
-    "clamp_max": _write_clamp,
+    **dict.fromkeys(("clamp", "clamp_min", "clamp_max", "hardtanh", "relu6"), _write_clamp),
+    **dict.fromkeys(("hardsigmoid", "hardswish"), _write_hard),
+    **dict.fromkeys(("leaky_relu", "_prelu_kernel"), _write_negative_slope),
+    "elu": _write_elu,
+    "silu": lambda emit, node, a: emit("Mul", a[0], emit("Sigmoid", a[0])),
+    "rsqrt": lambda emit, node, a: emit("Div", 1.0, emit("Sqrt", a[0])),
     "_to_copy": _write_cast,
     "heaviside": _write_heaviside,
     "sign": _write_sign,

@@ -17,7 +17,13 @@ import torch
 from torch import Tensor
 
 from plif_export.core.readers.rules import Unsupported
-from plif_export.readers.module.body import NodeValues, StepProgram, compute_nodes, resize_batch
+from plif_export.readers.step_program.body import (
+    NeedsLongerRunsError,
+    NodeValues,
+    StepProgram,
+    compute_nodes,
+    resize_batch,
+)
 from plif_export.readers.tracing.nodes import NodeOrSteps, Steps, TraceNode, as_int, as_ints, aten
 from plif_export.readers.tracing.steps import ARGUMENT_ERRORS
 
@@ -118,7 +124,7 @@ def find_readout(output: NodeOrSteps, program: StepProgram) -> Readout:
 
 
 def _readout_refusal() -> Unsupported:
-    return Unsupported(
+    return NeedsLongerRunsError(
         "the output is made of some steps only, or by a second loop over what all steps made",
         "return every step's output",
         "",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from plif_export.core.readers.rules import Unsupported
-from plif_export.readers.tracing.elementwise import TABLE
+from plif_export.readers.step_program.elementwise import TABLE
 from plif_export.readers.tracing.nodes import (
     Argument,
     NodeTable,
@@ -34,6 +34,10 @@ SAME_STEPS_ADVICE = "every step must do the same"
 NO_NUMBER_RULE = "a number that depends on t cannot be exported"
 OWN_INPUT_ADVICE = "every step may read its own input only"
 NO_INPUT_RULE = "it reads a state that does not depend on the input"
+
+
+class NeedsLongerRunsError(Unsupported):
+    """The refusal of a module that longer runs may show to be right: a delay line holds zeros in its first steps."""
 
 
 @dataclass(eq=False)
@@ -204,7 +208,7 @@ def find_step_program(
     )
     if not later:
         advice = "give the network one input for each step, or a loop over T"
-        raise Unsupported("nothing in forward repeats with T", advice, "")
+        raise NeedsLongerRunsError("nothing in forward repeats with T", advice, "")
     pairs: dict[TraceNode, TraceNode] = dict(zip(earlier, later, strict=False))
     x: TraceNode | None = None
     read: dict[TraceNode, TraceNode] = {}

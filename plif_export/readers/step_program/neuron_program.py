@@ -1,8 +1,8 @@
 """A layer of neurons in the graph: a known kind with its own equation, or "Traced" with the program as written.
 
 A kind of runtime/core/model/neurons.py is used if the class of the submodule is known (libraries/neurons.py) *and*
-its equation gives the same bits as the recorded operations, from random states and currents. So a library version
-with another computation is detected, and stays a program.
+its equation has the recorded operations, one by one (same_program.py). So a library version with another
+computation, or a subclass with one more operation, stays a program.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plif_export.core.proof.arithmetic import interpret
 from plif_export.core.readers.ours import Content
 from plif_export.core.readers.rules import InvalidModule, Unsupported
 from plif_export.readers.libraries.neurons import find_neuron_type
-from plif_export.readers.module.body import StepProgram, StepState, compute_nodes, get_constant
-from plif_export.readers.module.regions import NeuronRegion
-from plif_export.readers.tracing.elementwise import COMPARES, TABLE
+from plif_export.readers.step_program.body import StepProgram, StepState, get_constant
+from plif_export.readers.step_program.elementwise import COMPARES, TABLE
+from plif_export.readers.step_program.regions import NeuronRegion
+from plif_export.readers.step_program.same_program import have_same_terms
 from plif_export.readers.tracing.nodes import Argument, TraceNode, as_node, as_number, replace_arguments
 from runtime.core.model import graph
 from runtime.core.model.neurons import get_equation
@@ -29,6 +29,7 @@ from runtime.neurons.traced_program.program import is_binary
 
 # Elementwise operations that the graph also has as layers.
 GRAPH_LAYERS = frozenset(("add", "sub", "rsub", "mul", "div", "relu", "sigmoid", "tanh", "exp", "neg", "abs", "sqrt"))
+GRAPH_LAYERS |= {"silu", "elu", "leaky_relu", "_prelu_kernel"}
 ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "minimum", "maximum")
 VARIABLES = ("v", "i", "a", "b", "c", "d")
 
@@ -100,12 +101,10 @@ def build_neuron_layer(
     if len(states) > len(VARIABLES):
         raise Unsupported(f"its neurons have {len(states)} states", f"use at most {len(VARIABLES)}", region.path)
     hidden = [n for n in outside if not is_derivable(n, {spikes, *after})]
-    kind = None if module is None or hidden else _match_known_kind(layer, program, constants, module)
-    if kind is not None:
-        layer.content = kind
-        return layer
     layer.extra = {f"shown{i}": n for i, n in enumerate(hidden)}
     layer.content = _write_traced(layer, compared, constants)
+    if module is not None and not hidden:
+        layer.content = _match_known_kind(layer, layer.content, module) or layer.content
     return layer
 
 
@@ -201,9 +200,8 @@ def _sort_states(states: list[StepState], h: TraceNode | None, region: NeuronReg
 # --- a known kind -----------------------------------------------------------------------------------------------------
 
 
-def _match_known_kind(
-    layer: NeuronLayer, program: StepProgram, constants: Mapping[TraceNode, Tensor], module: nn.Module
-) -> Content | None:
+def _match_known_kind(layer: NeuronLayer, traced: Content, module: nn.Module) -> Content | None:
+    """Return the known kind of a neuron whose equation has the same terms as the recorded program, or None."""
     neuron_class = find_neuron_type(module)
     if neuron_class is None or len(layer.inputs) != 1:
         return None
@@ -219,47 +217,18 @@ def _match_known_kind(
     names = list(get_equation(kind).initial(attrs))
     if len(names) != len(layer.variables):
         return None
-    node = graph.Node("n", "Neuron", ("x",), shape, {"kind": kind, "layer": "n", **attrs}, params)
-    for states in permutations(layer.variables.values()):
-        trial = dict(zip(names, states, strict=True))
-        starts = {name: np.float32(as_number(s.initial)) for name, s in trial.items()}
-        starts_alike = all(start == np.float32(node.initial[name]) for name, start in starts.items())
-        if starts_alike and _has_same_bits(node, trial, layer, program, constants):
-            layer.variables = trial
+    known, recorded = (
+        graph.Node("n", "Neuron", ("x",), shape, {"kind": k, "layer": "n", **a}, p)
+        for k, a, p in ((kind, attrs, params), traced)
+    )
+    for order in permutations(layer.variables):
+        variables = dict(zip(names, order, strict=True))
+        starts = {name: np.float32(as_number(layer.variables[v].initial)) for name, v in variables.items()}
+        starts_alike = all(start == np.float32(known.initial[name]) for name, start in starts.items())
+        if starts_alike and have_same_terms(known, recorded, variables):
+            layer.variables = {name: layer.variables[v] for name, v in variables.items()}
             return kind, attrs, params
     return None
-
-
-def _has_same_bits(
-    node: graph.Node,
-    states: dict[str, StepState],
-    layer: NeuronLayer,
-    program: StepProgram,
-    constants: Mapping[TraceNode, Tensor],
-) -> bool:
-    rng = np.random.default_rng(0)
-    scale = abs(float(node.attrs["v_threshold"])) or 1.0
-    for drive in (1.0, 4.0, 32.0):
-        shape = (program.batch, *node.shape)
-        # Multiples of 1/8 land on the threshold exactly, which tells > from >=; the others tell rounding.
-        x, *before = (rng.normal(0.4, 1.0, (1 + len(states), *shape)) * scale).astype(np.float32)
-        x *= np.float32(drive)
-        for array in (x, *before):
-            coarse = rng.random(shape) < 0.5
-            array[coarse] = np.round(8 * array[coarse]) / 8
-        fired = interpret.step_neuron(node, x, dict(zip(states, before, strict=True)))
-        inputs = {layer.inputs[0]: torch.from_numpy(x)}
-        inputs |= {s.before: torch.from_numpy(b) for s, b in zip(states.values(), before, strict=True)}
-        values = compute_nodes(
-            [layer.spikes, *(s.after for s in states.values())], {**constants, **inputs}, program.batch
-        )
-        if not np.array_equal(values[layer.spikes].numpy(), fired.s):
-            return False
-        if any(
-            not np.array_equal(values[s.after].numpy(), fired.after[name], equal_nan=True) for name, s in states.items()
-        ):
-            return False
-    return True
 
 
 # --- as written -------------------------------------------------------------------------------------------------------

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from plif_export.readers.module.body import NodeValues, StepProgram
-from plif_export.readers.module.neuron_program import NeuronLayer
-from plif_export.readers.module.readout import Readout
-from plif_export.readers.module.runs.places import CallSite, CallSites, Key
-from plif_export.readers.tracing.copies import CallStack
+from plif_export.readers.step_program.body import NodeValues, StepProgram
+from plif_export.readers.step_program.neuron_program import NeuronLayer
+from plif_export.readers.step_program.places import CallSite, CallSites, Key, call_name
+from plif_export.readers.step_program.readout import Readout
+from plif_export.readers.tracing.copies import CallStack, run_uncompiled
 from plif_export.readers.tracing.forms import CallForm, list_tensors
 from plif_export.readers.tracing.nodes import Argument, Overload, TraceNode, as_outputs, op_name
 from plif_export.readers.unseen_state import looks
@@ -51,12 +51,14 @@ class RunValues:
     y: the output. values: of nodes, [T, B, ...], or of the last steps only.
     currents, spikes: inputs and outputs of submodules, by path (run of the module).
     start, state: the states after a reset, and after the steps (run of the step program).
+    outputs: of each step of the step program, [1, ...].
     """
 
     y: Tensor = field(default_factory=lambda: torch.zeros(0))
     values: NodeValues = field(default_factory=dict)
     currents: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     spikes: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    outputs: list[Tensor] = field(default_factory=list)
     start: NodeValues = field(default_factory=dict)
     state: NodeValues = field(default_factory=dict)
 
@@ -124,7 +126,7 @@ class ForwardMonitor(TorchDispatchMode):
         for site in (call_sites.sites[node] for node in dict.fromkeys(shown) if node in call_sites.sites):
             for t in [0] if site.is_all_steps else range(max(site.since - self.first, 0), T):
                 self.call_sites[site.key, site.index(self.first + t, T)].append((site, t))
-        with self.form.set_length(T), torch.inference_mode(), self:
+        with self.form.set_length(T), torch.inference_mode(), run_uncompiled(), self:
             out = self.form.make_call(T, self.passed)(self.module, self.form.arrange_input(x))
         if self.form.kind == "step":
             self.first += T
@@ -158,7 +160,7 @@ class ForwardMonitor(TorchDispatchMode):
             if len(self.bits) == self.target:
                 self.target_line = self.call_count, f"{op_name(func)}, {looks.find_source_line()}"
             self.bits.append([_checksum(output) for output in as_outputs(out) if isinstance(output, Tensor)])
-        key = (self.paths[-1], op_name(func))
+        key = (self.paths[-1], call_name(func))
         due = self.call_sites.get((key, self.calls[key]), ())
         self.calls[key] += 1
         outputs = list(as_outputs(out)) if due else []
@@ -265,5 +267,5 @@ def run_step_program(
         run.state = program.next_states(values)
         outputs.append(readout.compute_step_output(values, 1))
     run.values = {node: torch.stack(steps) for node, steps in recorded.items()}
-    run.y = readout.combine_steps(outputs, constants, 1)
+    run.y, run.outputs = readout.combine_steps(outputs, constants, 1), outputs
     return run

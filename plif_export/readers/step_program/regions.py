@@ -15,8 +15,8 @@ import torch
 
 from plif_export.core.circles import strong_components
 from plif_export.core.readers.rules import Unsupported
-from plif_export.readers.module.body import StepProgram, StepState
-from plif_export.readers.tracing.elementwise import COMPARES, is_elementwise
+from plif_export.readers.step_program.body import StepProgram, StepState
+from plif_export.readers.step_program.elementwise import COMPARES, is_elementwise
 from plif_export.readers.tracing.nodes import TraceNode
 
 
@@ -58,7 +58,7 @@ def find_regions(
         )
         regions.append(NeuronRegion(find_neuron_path(common, stateful), members, states))
     regions = _merge_by_module(regions, nodes, program, stateful)
-    _add_spike_nodes(regions, nodes)
+    _add_spike_nodes(regions, nodes, program)
     for s in program.states:  # a state that no neuron computes, such as the input of the last step
         if not any(s in r.states for r in regions):
             region = next((r for r in regions if s.after in r.nodes), None)
@@ -126,27 +126,61 @@ def _merge_by_module(
                 merged_regions.append(merged)
                 continue
         for r in siblings:
-            if between := _find_between(r.nodes, program):
-                raise _cycle_refusal(between, path, stateful)
-        merged_regions += siblings
+            if stateful(path) and _is_fed_by_itself(r, program):
+                advice = "give each place a neuron of its own, and feed spikes back in the next step"
+                raise Unsupported("it is called twice in one step, and has one state", advice, path)
+            merged_regions += _split_region(r, program)
     return merged_regions
 
 
-def _cycle_refusal(between: list[TraceNode], path: str, stateful: Callable[[str], bool]) -> Unsupported:
-    """Return the error for neurons that are fed by their own output in the same time-step."""
-    inside = next((n for n in between if path and is_inside(n.path, path)), None)
-    if inside is not None:
-        rule = f"its state goes through {inside.name}() on the way to the next step"
-        return Unsupported(rule, "give the layer in it the state of the step before", path)
-    advice = "give each place a neuron of its own, and feed spikes back in the next step"
-    if stateful(path):
-        return Unsupported("it is called twice in one step, and has one state", advice, path)
-    return Unsupported("its spikes feed it again in the same step", advice, path)
+def _is_fed_by_itself(region: NeuronRegion, program: StepProgram) -> bool:
+    """Return whether spikes of a neuron module come back to it in the same step through operations outside of it."""
+    between = _find_between(region.nodes, program)
+    return bool(between) and not any(is_inside(n.path, region.path) for n in between)
 
 
-def has_cycle(nodes: list[TraceNode], program: StepProgram) -> bool:
-    """Return whether a value leaves a group of recorded operations and comes back in the same time-step."""
-    return bool(_find_between(nodes, program))
+def _split_region(region: NeuronRegion, program: StepProgram) -> list[NeuronRegion]:
+    """Split a layer of neurons where a value leaves it and comes back in the same step, such as a maximum over it.
+
+    The operations behind the way back keep the states. Those before it only read them, as they were before the step.
+    """
+    if not has_cycle(region.nodes, program):
+        return [region]
+    inside, needed = set(region.nodes), set[TraceNode]()  # needed: what operations of the region read, at any distance
+    early = set[TraceNode]()  # what operations outside of it read, on their way back
+    for n in reversed(program.body):
+        if n in inside or n in needed:
+            needed.update(n.reads)
+        if (n not in inside and n in needed) or n in early:
+            early.update(n.reads)
+    late = NeuronRegion(
+        region.path, [n for n in region.nodes if n not in early], [s for s in region.states if s.after not in early]
+    )
+    rest = [n for n in region.nodes if n in early], [s for s in region.states if s.after in early]
+    earlier = [NeuronRegion(region.path, *part) for part in _find_cycles(*rest)]
+    return [part for r in earlier for part in _split_region(r, program)] + [late]
+
+
+def has_cycle(nodes: list[TraceNode], program: StepProgram, regions: Iterable[NeuronRegion] = ()) -> bool:
+    """Return whether a value leaves a group of recorded operations and comes back in the same time-step.
+
+    regions: other groups, of which all operations run at once, after all that they read.
+    """
+    if _find_between(nodes, program):
+        return True
+    inside = set(nodes)
+    group_of = {n: r for r in regions if inside.isdisjoint(r.nodes) for n in r.nodes}
+    needed, pending = set[TraceNode](), [r for n in nodes for r in n.reads if r not in inside]
+    while pending:
+        n = pending.pop()
+        if n in inside:
+            return True
+        if n in program.inside and n not in needed:
+            region = group_of.get(n)
+            group = [n] if region is None else region.nodes
+            needed.update(group)
+            pending += [r for member in group for r in member.reads if region is None or group_of.get(r) is not region]
+    return False
 
 
 def _find_between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNode]:
@@ -162,7 +196,7 @@ def _find_between(nodes: list[TraceNode], program: StepProgram) -> list[TraceNod
     return []
 
 
-def _add_spike_nodes(regions: list[NeuronRegion], nodes: list[TraceNode]) -> None:
+def _add_spike_nodes(regions: list[NeuronRegion], nodes: list[TraceNode], program: StepProgram) -> None:
     """Add to each layer of neurons the comparisons of its values with a threshold, and the spikes from them."""
     owner = {n: r for r in regions for n in r.nodes} | {s.before: r for r in regions for s in r.states}
     for c in nodes:
@@ -178,7 +212,8 @@ def _add_spike_nodes(regions: list[NeuronRegion], nodes: list[TraceNode]) -> Non
                 pending.extend(n.reads)
         if len(touched) == 1:
             region = touched.pop()
-            if all(n.shape[1:] == region.shape for n in between):
+            joined = [*region.nodes, *between]
+            if all(n.shape[1:] == region.shape for n in between) and not has_cycle(joined, program, regions):
                 region.nodes += between
                 owner |= dict.fromkeys(between, region)
     for n in nodes:

@@ -1,0 +1,1 @@
+"""The engines that a proof runs next to the file: those among which `--engine auto` chooses, or all."""

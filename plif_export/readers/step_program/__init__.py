@@ -1,0 +1,1 @@
+"""The program of one step of a module, found in its recorded operations: states, layers of neurons, readout."""
