@@ -206,10 +206,10 @@ PLIF_API int plif_states(const plif_model *model);
 PLIF_API const char *plif_state_name(const plif_model *model, int state); /* NULL past the last one */
 PLIF_API const float *plif_membranes(const plif_session *session, int state, int shape[3], int *lanes);
 
-/* The frame of the last decision, float [channels][height][width], and the share of neurons of each state that
- * fired in the last step (with every:T/K: in the last row), [states]; zeros at first, and where a state is no
- * membrane of neurons that fire. Valid until the session is freed; NULL of a session without a network. Rates are
- * counted from the first call on: that takes a step up to 5 % longer. */
+/* The frame of the last decision, float [channels][height][width] (with follow=on the second one behind it), and the
+ * share of neurons of each state that fired in the last step (with every:T/K: in the last row), [states]; zeros at
+ * first, and where a state is no membrane of neurons that fire. Valid until the session is freed; NULL of a session
+ * without a network. Rates are counted from the first call on: that takes a step up to 5 % longer. */
 PLIF_API const float *plif_frame_seen(const plif_session *session);
 PLIF_API const float *plif_firing_rates(plif_session *session);
 
