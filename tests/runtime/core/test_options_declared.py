@@ -51,6 +51,7 @@ SEVERAL = {
     "batch": "samples of eval and predict, streams of an export",
     "data": "needed by eval; beside it in bench and verify; of the paper and its figures",
     "engine": "one, several of bench, one more of verify",
+    "follow": "of a stream, of a calibration",
     "framing": "of a stream in place of the card's, of a model without a card",
     "limit": "all when not given; of verify 4",
     "out": "a folder, a table, a set, a demo",

@@ -40,7 +40,7 @@ OTHER: dict[type, dict[str, Any]] = {  # every field of these, with another valu
     Meta: {
         "kind": "events", "shape": (1, 56, 56), "T": 6, "classes": tuple("abcdefghij"), "framing": "count:T=8",
         "normalisation": {"mean": [0.0], "std": [1.0]}, "training": {"command": "x"}, "view": "upright",
-        "sensor": (28, 28), "trained_on": {"samples": 1}, "decide": {"rule": "own:200ms,margin=0.6"},
+        "sensor": (28, 28), "trained_on": {"samples": 1}, "rules": {"decide": {"rule": "own:200ms,margin=0.6"}},
     },
 }  # fmt: skip
 
