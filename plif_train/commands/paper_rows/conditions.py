@@ -32,6 +32,7 @@ NOT_COMPARED = {
     "classes": "their number is the network's; of one's own folders they are compared",
     "training": "the record that all of this is read from",
     **dict.fromkeys(RULE_KEYS, "how feeds are decided, long after"),
+    "rules": "how feeds are decided, long after",
     "view": "follows from the data set",
     "sensor": "follows from the data set",
     "trained_on": "follows from the data set",

@@ -40,7 +40,7 @@ def test_a_state_of_before_is_gone_on_with(folder: Path, events: np.ndarray, tmp
     with zipfile.ZipFile(state, "w") as archive:
         for name, data in parts.items():
             if (at := data.find(b"PLIFSNAP")) >= 0:
-                assert data[at + 8 : at + 16] == struct.pack("<q", 7)
+                assert data[at + 8 : at + 16] == struct.pack("<q", 8)
                 data = data[: at + 8] + struct.pack("<q", 6) + data[at + 16 :]
                 if name == "0.frames.npy":
                     data = data[: at + 544] + struct.pack("<d", 1234.5) + data[at + 552 :]
