@@ -14,7 +14,7 @@ from typing import Any
 from plif_train.core.recipe import KEYS, Recipe, replace_keys
 from plif_train.hooks.kept_epochs.recorded import resolve_recipe, training_record
 from runtime.core.base.errors import PlifError
-from runtime.core.model.card import RULE_KEYS, Card
+from runtime.core.model.card import Card
 
 # The keys of a recipe, and fields of Meta, that are not compared, and why. All others are.
 NOT_COMPARED = {
@@ -31,7 +31,6 @@ NOT_COMPARED = {
     "limit_test": "the number of test samples says it",
     "classes": "their number is the network's; of one's own folders they are compared",
     "training": "the record that all of this is read from",
-    **dict.fromkeys(RULE_KEYS, "how feeds are decided, long after"),
     "rules": "how feeds are decided, long after",
     "view": "follows from the data set",
     "sensor": "follows from the data set",

@@ -36,7 +36,7 @@ PATIENCE_S = 5.0
 AGAIN_S = 0.02
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
-_is_stream = False  # True if the process runs a stream of the command line, not a program that calls it
+_is_stream: bool | None = None  # whether the command that this process runs is a stream; None: a program calls it
 _last_signal = signal.SIGINT.value
 
 
@@ -62,8 +62,8 @@ def restore_signals() -> None:
 
 
 def is_own_process() -> bool:
-    """Return whether this process is one command, whose signals are caught; False in a program that calls commands."""
-    return signal.getsignal(signal.SIGINT) is _handle_signal
+    """Return whether this process is one command, also in the background; False in a program that calls commands."""
+    return _is_stream is not None
 
 
 def pass_on_signal(child: int) -> None:

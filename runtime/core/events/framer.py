@@ -8,7 +8,6 @@ this and enters it in the account; until then the event is waiting (Account).
 from __future__ import annotations
 
 import ctypes as c
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -103,9 +102,9 @@ class Framer(NativeSession):
         self._repeats = framing.kind == "duration" and framing.T is not None and framing.pad == "repeat"
         self._closed = False
         self._empty = np.zeros((framing.pictures, *shape), np.float32)
-        self._empty.flags.writeable = False  # every empty frame shows this one array
-        self._pictures = (framing.pictures, *shape)
-        self._floats = c.c_float * math.prod(self._pictures)
+        self._empty.flags.writeable = False
+        self._empty_x = self._empty[0]  # every empty frame shows this one array
+        self._floats = c.c_float * self._empty.size
         self._x: Any = self._floats()  # memory of the next frame and, where frames overlap, of its newest piece
         self._newest: Any = self._floats() if self._overlaps else None
         self._input = PlifInput(c.sizeof(PlifInput))
@@ -201,15 +200,16 @@ class Framer(NativeSession):
                 if code < 0:
                     raise last_error()
                 return
-            pictures: np.ndarray = self._empty
+            pictures, x = self._empty, self._empty_x
             if native_frame.events or self._overlaps or self._repeats:
-                pictures = np.frombuffer(self._x, np.float32).reshape(self._pictures)
+                pictures = np.frombuffer(self._x, np.float32).reshape(self._empty.shape)
+                x = pictures[0]
                 self._x = self._floats()
             flags = native_frame.flags
             times = native_frame.start_us, native_frame.end_us
-            frame = Frame(pictures[0], *times, native_frame.events, bool(flags & GAP), restart=bool(flags & AFRESH))
+            frame = Frame(x, *times, native_frame.events, bool(flags & GAP), restart=bool(flags & AFRESH))
             if self._overlaps:
-                frame.newest = np.frombuffer(self._newest, np.float32).reshape(self._pictures)
+                frame.newest = np.frombuffer(self._newest, np.float32).reshape(self._empty.shape)
                 self._newest = self._floats()
             if len(pictures) > 1:
                 frame.add_view(pictures, native_frame.window, bool(flags & FOLLOWED))

@@ -21,7 +21,7 @@ from plif_train.core.network.network import Meta, Options
 from plif_train.core.recipe import KEYS, NETWORK, Recipe
 from plif_train.hooks.kept_epochs.log import epochs_path, read_log, read_model_log
 from runtime.core.base.errors import PlifError
-from runtime.core.model.card import RULE_KEYS, read_card
+from runtime.core.model.card import read_card
 from tests.plif_train.commands.paper_rows.paper_runs import FASHION, TRAINING
 from tests.plif_train.core.small import bars, network
 
@@ -69,7 +69,7 @@ def test_every_field_is_compared_or_listed_as_not_mattering() -> None:
             differs = read_conditions(card(of, **{name: value})).differences(authors)
             alone = name == "data"  # of one set, not varied: the data set itself is compared
             assert bool(differs) == (name not in NOT_COMPARED and not alone), (name, differs)
-    assert set(NOT_COMPARED) - {*RULE_KEYS} < {name for values in OTHER.values() for name in values} | set(KEYS)
+    assert set(NOT_COMPARED) < {name for values in OTHER.values() for name in values} | set(KEYS)
 
 
 def test_a_cosine_that_was_changed_on_the_way_is_seen_in_the_log(tmp_path: Path) -> None:
