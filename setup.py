@@ -110,7 +110,7 @@ setup(
             # no contraction: a fused multiply-add rounds once, and paths would differ in the last bit
             extra_compile_args=["-std=gnu11", "-O3", "-ffp-contract=off", "-Wno-psabi", "-pthread", "-g0", *SMALL],
             # -s: without the names that only debuggers read, 15 kB; its calls of its own functions need no table, 9 kB
-            extra_link_args=["-pthread", *(["-Wl,-s", "-Wl,-Bsymbolic-functions"] if sys.platform == "linux" else [])],
+            extra_link_args=["-pthread", *(["-Wl,-s", "-Wl,-Bsymbolic"] if sys.platform == "linux" else [])],
             libraries=["m"],
         ),
         *OF_PARTS,
