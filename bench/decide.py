@@ -61,8 +61,8 @@ from runtime.observers.calibrate.labels import (
     run_feed,
     score_gesture,
 )
-from runtime.observers.calibrate.rules import GRID as ANY_NETWORK
 from runtime.observers.calibrate.rules import expand_specs
+from runtime.observers.calibrate.search import GRID as ANY_NETWORK
 
 GRID = [
     LIVE_RULES[0],

@@ -13,15 +13,19 @@ command line.
                  away, 1.5 and 2 times as near, 0.7 times as large, at both sides, at half pace, backwards. Right: the label was
                  shown longer than any other, and for half of the time after it came. With their times shuffled, or one moment
                  again and again, they show no motion: right is "other", or no label. "After people": from the membranes that
-                 somebody who means nothing leaves, whose last second the rule has seen
+                 somebody who means nothing leaves, whose last second the rule has seen; "right after another gesture" likewise
     sessions     gestures out of standing still: from recognisable to the right label, changes after it, from the end of the
                  gesture until the label is gone, answers while idle
     false        runs of one label, 50 ms at least, a minute, and the share of time with one, on people who mean nothing:
-                 --motions (held-out actors), moves, everyday people, things, and recordings by --people
+                 --motions (held-out actors), moves, everyday people, things, and recordings by --people; arms that are raised
+                 and do not gesture, and things that swing, each kind in a row. None of these kinds trained a network
+    bare hands   before the lens, with a forearm and no body: two waves and four circles, and hands that make no gesture
+    --all        also each distance (a person of 1.75 m is 402 pixels by the distance in m high, of 128 rows), lamps, noise,
+                 hot pixels, a tilted camera, two people; a camera of 1280x720; and --follow
     "at WxH"     the same people and places before a camera of that size, drawn at that size and seen as `plif stream` shows them
-                 by default, in rows of their own (--sensors): the first --larger performers, and of people, moves and sessions
-                 the same share, since a picture of 640x480 takes ten times as long. Changes, clips, recordings, everyday people,
-                 things and the curve are of 128x128 alone
+                 by default, in rows of their own (--sensors): the first --larger performers, and of people, moves, raised arms
+                 and sessions the same share, since a picture of 640x480 takes ten times as long. Changes, clips, recordings,
+                 everyday people, things and the curve are of 128x128 alone
 
 Intervals are 95 %: Wilson's of shares, Byar's of counts. `soft` is the answer given at once. The curve (--plot) has one point
 a rule of the grid of `plif eval --calibrate-decide`: false labels an hour on all people, and the share of drawn gestures
@@ -33,10 +37,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -44,23 +48,34 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import runtime
 from bench.decide import Seen, measure_level, see
-from bench.metamorphic import CHANGES, Change, Size, as_seen
-from plif_train.hooks.mixed_windows.samples import clip_to_events
-from plif_train.hooks.mixed_windows.variation import HARD_NEGATIVES, SIDES, SWAPS, Clip, reverse_time, swap_classes
-from runtime.core.api import Model
+from bench.metamorphic import Size
+from bench.people_shown import (
+    CHOSEN_BY,
+    CONDITIONS,
+    DISTANCES,
+    LAMPS,
+    NEAR,
+    OF_BOTH,
+    SENSORS,
+    VIEWS,
+    Case,
+    at_size,
+    clips,
+    drawn,
+    hands,
+    people,
+    sessions,
+)
+from plif_train.hooks.mixed_windows.variation import SIDES, swap_classes
 from runtime.core.base.grammar import parse_size
 from runtime.core.base.progress import Progress
-from runtime.core.data import open_dataset
-from runtime.core.data.dataset import EventSet
 from runtime.core.events import open_source
 from runtime.core.events.framer import Framer
-from runtime.core.events.framing import Framing, resolve_framing
+from runtime.core.events.framing import resolve_framing
 from runtime.core.measure.metrics import wilson_interval
 from runtime.core.stream.options import LIVE_RULES
 from runtime.datasets.dvs128_gesture.set import CLASSES
-from runtime.datasets.gesture_sim.simulate_gesture import Staging, record_performer
 from runtime.datasets.performers.figure import SENSOR
-from runtime.datasets.performers.schedule import OTHER
 from runtime.native.rules import find_other_class
 from runtime.observers.calibrate.labels import (
     FeedOutputs,
@@ -71,65 +86,8 @@ from runtime.observers.calibrate.labels import (
     run_feed,
     score_gesture,
 )
-from runtime.observers.calibrate.rules import GRID, IDLE, RESET, Gesture, iterate_frames
-
-SEED = 3636
-SENSORS = ("128x128", "346x260", "640x480")
-VIEWS = {
-    "laws 1": Staging(),
-    "laws 2": Staging(laws=2, view="whole"),
-    "cut": Staging(laws=2, view="cut"),
-    "near": Staging(laws=2, view="near"),
-    "far": Staging(laws=2, view="far"),
-    "faint": Staging(laws=2, view="whole", look="faint"),
-}
-
-
-def nearer(factor: float) -> Change:
-    """Enlarge a recording about the centre of its motion.
-
-    An event fills each pixel with a centre that its own enlarged pixel covers, so edges get no holes.
-    """
-
-    def change(clip: Clip, _: np.random.Generator, size: Size) -> Clip:
-        first, last = [], []
-        for places, side in ((clip.x, size[0]), (clip.y, size[1])):
-            begins = side / 2 + factor * (places - np.median(places) - 0.5)
-            first.append(np.ceil(begins - 0.5))
-            last.append(np.ceil(begins + factor - 0.5))
-        wide, high = (after - before for before, after in zip(first, last, strict=True))
-        which = np.repeat(np.arange(len(clip)), (wide * high).astype(np.int64))
-        at = np.arange(len(which)) - np.searchsorted(which, which)  # of the pixels that one event fills
-        row, column = np.divmod(at, wide[which])
-        return Clip(clip.t[which], first[0][which] + column, first[1][which] + row, clip.p[which])
-
-    return change
-
-
-CHOSEN_BY = ("laws 2", "cut", "near", "far")  # the gestures of the curve
-OF_BOTH = {
-    "cut away": CHANGES["body cut away"],
-    "1.5 times as near": nearer(1.5),
-    "2 times as near": nearer(2.0),
-    "0.7 times as large": CHANGES["0.7 times as large"],
-    "left": CHANGES["16 pixels left"],
-    "right": CHANGES["16 pixels right"],
-    "half pace": lambda clip, *_: Clip(clip.t * 2, clip.x, clip.y, clip.p),
-}
-OF_CLIPS = {"whole": CHANGES["as it is"], "a tenth of the events": CHANGES["10 % of the events"], **OF_BOTH}
-NEAR = "drawn, near"  # of one forearm alone hardly anything says whose it is
-AT_SIZES = ("people", "moves")  # who means nothing, also before larger cameras
-NO_MOTION = {"shuffled": HARD_NEGATIVES["shuffle"], "frozen": HARD_NEGATIVES["freeze"]}
-EVERYDAY_S, MOVES_S, THINGS_S, PEOPLE_S, SESSION_S = 8, 12, 12, 15, 40
-
-
-class Case(NamedTuple):
-    """One window or clip: events [N] in an upright view, and the class that is right; None where none is."""
-
-    group: str
-    events: np.ndarray
-    size: Size
-    right: str | None
+from runtime.observers.calibrate.rules import iterate_frames
+from runtime.observers.calibrate.search import GRID, IDLE, RESET, Gesture
 
 
 class Judged:
@@ -145,22 +103,33 @@ class Judged:
         self.rule = rule or (str(decide["rule"]) if isinstance(decide, dict) else LIVE_RULES[0])
         self.other, self.by_other_arm = find_other_class(self.model.classes), swap_classes(self.model.classes, SIDES)
         self.cases: list[tuple[str, FeedOutputs, int | None]] = []
-        self.after: list[tuple[str, Gesture]] = []  # the gestures of the curve, after people
+        self.after: list[tuple[str, Gesture]] = []  # the gestures of the curve, after people, and after one another
+        self.last: dict[str, tuple[FeedOutputs, int]] = {}  # of each group the gesture before, and its class
         self.sessions: dict[str, list[Seen]] = {}  # of "", and of each larger sensor " at WxH"
         self.people: dict[str, list[Seen]] = {}
 
     def show(self, case: Case) -> None:
         right = None if case.right is None else self.model.classes.index(case.right)
+        steps = self.step(case.events, case.size)
         # The membranes of thousands would take too much memory.
-        steps = replace(self.step(case.events, case.size), end=None)
-        self.cases.append((case.group, steps, right))
+        self.cases.append((case.group, replace(steps, end=None), right))
         at = at_size(case.size)
+        if right is None or case.group not in (f"drawn, {name}{at}" for name in CHOSEN_BY):
+            return
         people = next((seen for name, seen in self.people.items() if name == name.partition(" at ")[0] + at), None)
-        if people and right is not None and case.group in (f"drawn, {name}{at}" for name in CHOSEN_BY):
-            before = people[len(self.cases) % len(people)].steps
-            steps = self.step(case.events, case.size, before)
-            if steps.frames:
-                self.after.append((case.group, Gesture(steps, right, steps.frames[0].t_start_us).prepend(before)))
+        if people:
+            self._show_after(case, right, "after people", people[len(self.cases) % len(people)].steps)
+        before, other = self.last.get(case.group, (None, right))
+        if before is not None and other != right:
+            self._show_after(case, right, "right after another gesture", before)
+        if steps.frames:
+            self.last[case.group] = steps, right
+
+    def _show_after(self, case: Case, right: int, what: str, before: FeedOutputs) -> None:
+        steps = self.step(case.events, case.size, before)
+        if steps.frames:
+            gesture = Gesture(replace(steps, end=None), right, steps.frames[0].t_start_us)
+            self.after.append((f"{case.group}, {what}", gesture.prepend(before)))
 
     def step(self, events: np.ndarray, size: Size, before: FeedOutputs | None = None) -> FeedOutputs:
         framer = Framer(replace(self.framing, orientation="stored"), self.model.input_shape, size, None, "identity")
@@ -183,12 +152,12 @@ class Judged:
                 found.setdefault(f"{group}, by either arm", []).append(either)
         return found
 
-    def after_people(self, rule: str) -> dict[str, list[bool]]:
-        """Return the gestures of the curve, each after non-gesture motion."""
+    def after_others(self, rule: str) -> dict[str, list[bool]]:
+        """Return the gestures of the curve, each after non-gesture motion, and right after another gesture."""
         found: dict[str, list[bool]] = {}
         for group, fed in self.after:
             heard = fed.score(decide_labels(self.model, rule, RESET, fed.steps).firm)
-            found.setdefault(f"{group}, after people", []).append(heard.right)
+            found.setdefault(group, []).append(heard.right)
         return found
 
     def false(self, rule: str, groups: Sequence[str]) -> tuple[int, float]:
@@ -205,7 +174,7 @@ class Judged:
         negatives, against = self._of(self.rule, groups)
         levels = {level: measure_level(self.model, level, [], [], negatives, against) for level in Labels._fields}
         shares = {}
-        for group, rights in {**self.rights(self.rule), **self.after_people(self.rule)}.items():
+        for group, rights in {**self.rights(self.rule), **self.after_others(self.rule)}.items():
             n, right = len(rights), sum(rights)
             shares[group] = {"right": right, "of": n, "share_95": [round(end, 3) for end in wilson_interval(right, n)]}
         false = {
@@ -227,15 +196,15 @@ class Judged:
         """Return false labels an hour, and the share of gestures missed after people, by each rule of the grid."""
         points = []
         for rule in dict.fromkeys((self.rule, *(one + IDLE for one in GRID))):
-            rights = [one for group, found in self.after_people(rule).items() if " at " not in group for one in found]
+            rights = [
+                one
+                for group, found in self.after_others(rule).items()
+                if group.endswith("after people") and " at " not in group
+                for one in found
+            ]
             count, hours = self.false(rule, groups)
             points.append({"rule": rule, "per_hour": count / hours, "missed": 1 - sum(rights) / len(rights)})
         return points
-
-
-def at_size(size: Size) -> str:
-    """Return the suffix of a sensor's rows: empty for the sensor of the training."""
-    return "" if size == SENSOR else f" at {size[0]}x{size[1]}"
 
 
 def answer_of(said: np.ndarray, steps: FeedOutputs) -> int | None:
@@ -247,65 +216,6 @@ def is_right(said: np.ndarray, steps: FeedOutputs, right: int) -> bool:
     """Return whether a class was shown longest, and for half of the time after it came. said int64 [steps]."""
     span = (steps.frames[0].t_start_us, steps.frames[-1].t_end_us) if steps.frames else (0, 0)
     return score_gesture(said, steps.frames, span, span[0], right).right
-
-
-def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Change]) -> Iterator[Case]:
-    """Return a recording under each change, and without motion, and backwards."""
-    rng = np.random.default_rng(0)
-    for change, make in changes.items():
-        yield Case(f"{name}, {change}", clip_to_events(make(clip, rng, size), size), size, label)
-    turned = CLASSES[swap_classes(list(CLASSES), SWAPS["reverse"])[CLASSES.index(label)]]
-    yield Case(f"{name}, backwards", clip_to_events(reverse_time(clip) if len(clip) else clip, size), size, turned)
-    for change, hard in NO_MOTION.items():
-        yield Case(f"{name}, {change}", clip_to_events(hard(clip, rng), size), size, None)
-
-
-def drawn(performers: int, size: Size) -> Iterator[Case]:
-    """Windows of held-out performers, before a camera of this size."""
-    for name, staging in VIEWS.items():
-        for number in range(performers):
-            events, rows = record_performer(SEED, "test", number, "windows", replace(staging, size=size))
-            for gesture, start_us, end_us in rows:
-                if gesture == OTHER:
-                    continue
-                mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
-                mine["t"] -= start_us
-                yield Case(f"drawn, {name}{at_size(size)}", mine, size, CLASSES[gesture])
-                if name == "laws 2" and size == SENSOR:
-                    clip = Clip(mine["t"].astype(float), mine["x"].astype(float), mine["y"].astype(float), mine["p"])
-                    yield from changed("drawn", clip, CLASSES[gesture], size, OF_BOTH)
-
-
-def clips(spec: str, model: Model, framing: Framing) -> Iterator[Case]:
-    """Return the recordings of a data set of gestures."""
-    data = open_dataset(spec, framing=framing, shape=model.input_shape, classes=model.classes)
-    if not isinstance(data, EventSet):
-        raise SystemExit(f"{spec}: holds no events")
-    for i in range(len(data)):
-        label = model.classes[data.label(i)]
-        if label != CLASSES[OTHER]:
-            events, size, upright = data.recording(i)
-            yield from changed("clips", as_seen(events, size, upright, framing), label, size, OF_CLIPS)
-
-
-def people(minutes: float, motions: str | None, size: Size) -> Iterator[tuple[str, np.ndarray]]:
-    """(group, events) of people who mean nothing, and of things, before a camera of this size: so many minutes of each."""
-    parts = {"moves": (MOVES_S, Staging(laws=2, view="mixed")), "everyday": (EVERYDAY_S, Staging())}
-    parts["things"] = (THINGS_S, Staging())
-    if motions is not None:
-        parts = {"people": (PEOPLE_S, Staging(motions=motions)), **parts}
-    for part in [part for part in parts if size == SENSOR or part in AT_SIZES]:
-        seconds, staging = parts[part]
-        for number in range(max(1, round(60 * minutes / seconds))):
-            yield part + at_size(size), record_performer(SEED, "test", number, part, replace(staging, size=size))[0]
-
-
-def sessions(count: int, size: Size) -> Iterator[str]:
-    """So many sources of each law."""
-    sensor = "" if size == SENSOR else f"&sensor={size[0]}x{size[1]}"
-    for laws in (1, 2):
-        for i in range(count):
-            yield f"sim:dvs128-gesture?seed={SEED + i}&seconds={SESSION_S}&laws={laws}{sensor}"
 
 
 def main() -> None:
@@ -323,9 +233,14 @@ def main() -> None:
     parser.add_argument("--larger", type=int, default=3, help="performers before a camera that is not 128x128")
     parser.add_argument("--rule", help="instead of the cards'")
     parser.add_argument("--follow", action="store_true", help="each network with a view that follows, too")
+    parser.add_argument(
+        "--all", action="store_true", help="everything: distances, noise, two people, 1280x720, and --follow"
+    )
     parser.add_argument("--plot", type=Path, help="a PNG of gestures missed against false labels an hour")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.all:
+        options.follow, options.sensors = True, (*options.sensors, "1280x720")
     networks = {artifact: Judged(artifact, options.rule) for artifact in options.artifacts}
     networks |= {f"{one}, follow": Judged(one, options.rule, True) for one in options.artifacts if options.follow}
     judged = list(networks.values())
@@ -338,7 +253,9 @@ def main() -> None:
         if options.people and SENSOR in sizes:
             one.people["recordings"] = [one.hear(spec) for spec in options.people]
     found = {artifact: one.judge() for artifact, one in networks.items()}
-    mean_nothing = [group for group in judged[0].people if group != "things" and " at " not in group]
+    mean_nothing = [
+        group for group in judged[0].people if not group.startswith(("things", "swings")) and " at " not in group
+    ]
     if options.plot or options.json:
         for artifact, one in networks.items():
             found[artifact]["curve"] = one.curve(mean_nothing)
@@ -357,7 +274,8 @@ def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, perf
             for one in judged:
                 one.people.setdefault(group, []).append(Seen(one.step(events, size), [], []))
             progress.update(done, done + 1)
-    shown, total = [drawn(performers, size)], performers * 10 * len(VIEWS)
+    views = len(VIEWS) + (len(LAMPS) + len(DISTANCES) + len(CONDITIONS) + 1 if options.all else 0)
+    shown, total = [drawn(performers, size, options.all), hands(performers, size)], performers * (10 * views + 12)
     if size == SENSOR:
         total += performers * 10 * (len(OF_BOTH) + 3)
         if options.clips:

@@ -13,7 +13,8 @@ class GestureOptions(SimulationOptions, LookOptions):
     """The command-line options for making a simulated DVS128 Gesture data set."""
 
     part: str = option(
-        "gesture-sim: windows, varied, faint, sessions, everyday, things, moves or people.", default="windows"
+        "gesture-sim: windows, varied, faint, sessions, everyday, things, moves, people, hands, raised or swings.",
+        default="windows",
     )
     laws: int = option(
         "gesture-sim: gestures of the set, 1, or in the ranges of people's own, 2.", default=1, least=1, most=2

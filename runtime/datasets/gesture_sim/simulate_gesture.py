@@ -16,6 +16,10 @@ recording:
               points, turns, seen from all sides, some lying; rows of other_gestures (runtime.datasets.motion.drawn)
     people    15 s of a person who moves as in the motion capture file `motions`, without gestures, rows of
               other_gestures (runtime.datasets.motion.simulate_motion.record_people); every fourth actor is held out
+    hands     12 windows of 0.8 s of a bare hand before the lens (performers/hands.py): two waves, four circles, and six
+              that make no gesture
+    raised    three scenes of 4 s of a person who raises an arm and makes no gesture (motion/raised.py)
+    swings    six scenes of 2 s of things that swing, turn or tremble (performers/swinging.py)
 
     laws      2: gestures with the wider ranges of recorded people: slower, higher, with a moving elbow (gestures.WIDE_PACES)
     view      whole, far, cut or near: the body of a MotionPainter, near and in part (draw_view); mixed: window by window
@@ -33,8 +37,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,14 +49,15 @@ from runtime.core.base.errors import PlifError
 from runtime.core.base.files import atomic_write, read_regular
 from runtime.core.base.options import with_fields
 from runtime.core.base.version import __version__
+from runtime.datasets.gesture_sim.lookalikes import record_hands, record_raised, record_swings
 from runtime.datasets.gesture_sim.options import GestureOptions
-from runtime.datasets.motion.drawn import GestureMotion, MoveMotion, draw_painter
+from runtime.datasets.gesture_sim.staging import AS_IN_THE_SET, Recording, Staging, join_scenes
+from runtime.datasets.motion.drawn import MoveMotion, draw_painter
 from runtime.datasets.motion.joints import Motion, list_actors, read_motions
 from runtime.datasets.motion.simulate_motion import record_painted, record_people, split_actors
 from runtime.datasets.performers.figure import SENSOR
-from runtime.datasets.performers.options import LOOKS, VIEWS
-from runtime.datasets.performers.performance import Bout, record_bouts, record_scene
-from runtime.datasets.performers.performer import RANGES, VARIED, Performer, draw_performer
+from runtime.datasets.performers.performance import record_scene
+from runtime.datasets.performers.performer import RANGES, VARIED
 from runtime.datasets.performers.schedule import OTHER, WINDOW_US, draw_everyday, draw_short_bouts, draw_windows
 from runtime.datasets.performers.things import ObjectPainter, draw_objects
 from runtime.datasets.performers.wander import ParameterDraws
@@ -63,47 +67,7 @@ from runtime.formats.aedat31 import make_header, write_packets
 TITLE = "simulated DVS128 Gesture"
 SPLITS = ("train", "test")  # the number of a split is part of its seeds
 SESSION_US, EVERYDAY_US, THING_US, THINGS = 12_000_000, 8_000_000, 2_000_000, 6
-GAP_US = 200_000  # between two scenes of a recording
-
 MOVE_US, MOVE_SCENES = 4_000_000, 3
-
-Rows = list[tuple[int, int, int]]  # (class, start_us, end_us)
-Recording = tuple[npt.NDArray[np.void], Rows]
-
-
-@dataclass(frozen=True)
-class Staging:
-    """The options of a simulated gesture set that set how a performer is filmed: view, look, motions, picture size.
-
-    motions  the file of part "people"
-    size     (width, height) of the camera
-    """
-
-    laws: int = 1
-    view: str | None = None
-    look: str | None = None
-    motions: str | None = None
-    size: tuple[int, int] = SENSOR
-
-    def performer(self, key: tuple[int, ...], held_out: bool, conditions: str | None) -> Performer:
-        look = conditions if self.look is None else self.look
-        return draw_performer(key, held_out, None if look == LOOKS[0] else look, self.size)
-
-    def view_at(self, number: int) -> str:
-        """Return the name of the camera view for the gesture or scene with this number in a recording."""
-        return VIEWS[number % len(VIEWS)] if self.view in (None, "mixed") else str(self.view)
-
-    def perform(
-        self, performer: Performer, bouts: Sequence[Bout], start_us: int, end_us: int, key: tuple[int, ...], number: int
-    ) -> npt.NDArray[np.void]:
-        """Simulate the events [N] of a performer's gestures (bouts) from start_us to end_us."""
-        if self.view is None:
-            return np.concatenate(list(record_bouts(performer, bouts, start_us, end_us, key)))
-        acting = GestureMotion(bouts, start_us, end_us, performer.seed, performer.scale)
-        painter = draw_painter(performer, acting, self.view_at(number), key)
-        events = record_painted(performer, painter, acting.seconds, key)
-        events["t"] += start_us
-        return events
 
 
 @with_fields(GestureOptions)
@@ -138,7 +102,7 @@ def simulate_gesture(
     }
     if part != "windows":
         parameters |= {"part": part, "varied": {name: list(ends) for name, ends in VARIED.items()}}
-    parameters |= {name: value for name, value in vars(staging).items() if value != vars(Staging())[name]}
+    parameters |= {name: value for name, value in vars(staging).items() if value != vars(AS_IN_THE_SET)[name]}
     if settings.motions is not None:
         parameters["motions"] = hashlib.sha256(read_regular(settings.motions)).hexdigest()
     note: dict[str, object] = {
@@ -165,7 +129,7 @@ def simulate_gesture(
 
 
 def record_performer(
-    seed: int, split: str, number: int, part: str = "windows", staging: Staging = Staging()
+    seed: int, split: str, number: int, part: str = "windows", staging: Staging = AS_IN_THE_SET
 ) -> Recording:  # fmt: skip
     """Simulate one performer's recording: events [N] (EVENT_DTYPE), and (class, start_us, end_us) of its gestures."""
     key = (seed, SPLITS.index(split), number)
@@ -222,7 +186,7 @@ def _record_things(key: tuple[int, ...], held_out: bool, staging: Staging) -> Re
         painter = ObjectPainter(place, draw_objects(scene_key, held_out))
         return np.concatenate(list(record_scene(place, painter.paint, start_us, start_us + THING_US, (*key, start_us))))
 
-    return _join_scenes(key, THINGS, THING_US, scene)
+    return join_scenes(key, THINGS, THING_US, scene)
 
 
 def _record_moves(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
@@ -236,16 +200,7 @@ def _record_moves(key: tuple[int, ...], held_out: bool, staging: Staging) -> Rec
         events["t"] += start_us
         return events
 
-    return _join_scenes(key, MOVE_SCENES, MOVE_US, scene)
-
-
-def _join_scenes(
-    key: tuple[int, ...], count: int, long_us: int, scene: Callable[[tuple[int, ...], int], npt.NDArray[np.void]]
-) -> Recording:
-    """Join `count` simulated scenes of the class other_gestures, each `long_us` long, into one recording."""
-    starts = [number * (long_us + GAP_US) for number in range(count)]
-    events = [scene((*key, number), start_us) for number, start_us in enumerate(starts)]
-    return np.concatenate(events), [(OTHER, start_us, start_us + long_us) for start_us in starts]
+    return join_scenes(key, MOVE_SCENES, MOVE_US, scene)
 
 
 def _record_people(key: tuple[int, ...], held_out: bool, staging: Staging) -> Recording:
@@ -260,6 +215,7 @@ def _record_people(key: tuple[int, ...], held_out: bool, staging: Staging) -> Re
 PARTS: dict[str, Callable[[tuple[int, ...], bool, Staging], Recording]] = {
     "windows": _record_windows, "varied": _record_varied, "faint": _record_faint, "sessions": _record_sessions,
     "everyday": _record_everyday, "things": _record_things, "moves": _record_moves, "people": _record_people,
+    "hands": record_hands, "raised": record_raised, "swings": record_swings,
 }  # fmt: skip
 
 

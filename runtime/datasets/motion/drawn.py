@@ -6,7 +6,7 @@ lowers it, points, bows, turns. Body, rendering and camera are those of the gest
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,7 +106,7 @@ MOVES = (
 )
 
 
-def _draw_steps(name: str, draw: ParameterDraws, current: BodyPose) -> Steps:
+def draw_steps(name: str, draw: ParameterDraws, current: BodyPose) -> Steps:
     """Choose random steps of one move, such as sitting down: (seconds of movement, seconds held, pose) each."""
     arm = draw.pick(("right", "left"))
     side = 1.0 if arm == "left" else -1.0
@@ -154,17 +154,22 @@ class MoveMotion:
     `moves` has (name, begin in seconds).
     """
 
-    yaw_deg, arms, visible = 180.0, "both", JOINTS  # seen from all sides
+    arms, visible = "both", JOINTS
 
-    def __init__(self, seed: tuple[int, ...], held_out: bool, seconds: float, name: str | None = None) -> None:
+    def __init__(
+        self, seed: tuple[int, ...], held_out: bool, seconds: float, names: Sequence[str] = MOVES,
+        steps: Callable[[str, ParameterDraws, BodyPose], Steps] = draw_steps, yaw_deg: float = 180.0,
+    ) -> None:  # fmt: skip
+        """Draw moves of these names until `seconds` are over. `yaw_deg`: how far to the side they are seen at most."""
+        self.yaw_deg = yaw_deg
         draw = ParameterDraws((*seed, 63), held_out)
         self.seconds, self._seed, self.moves = seconds, seed, list[tuple[str, float]]()
         current, t_s = BodyPose(low=draw.pick((0.0, 0.0, 1.0))), draw.within(0.0, 0.6)
         times, poses = [0.0, t_s], [current.to_numbers(), current.to_numbers()]
         while t_s < seconds:
-            move = name or draw.pick(MOVES)
+            move = draw.pick(names)
             self.moves.append((move, t_s))
-            for way_s, hold_s, pose in _draw_steps(move, draw, current):
+            for way_s, hold_s, pose in steps(move, draw, current):
                 times += [t_s + way_s, t_s + way_s + hold_s]
                 poses += [pose.to_numbers(), pose.to_numbers()]
                 t_s, current = t_s + way_s + hold_s, pose
@@ -187,16 +192,23 @@ class MoveMotion:
 
 
 def draw_painter(
-    performer: Performer, acting: GestureMotion | MoveMotion, kind: str, seed: tuple[int, ...], roll_deg: float = 0.0
+    performer: Performer,
+    acting: GestureMotion | MoveMotion,
+    kind: str,
+    seed: tuple[int, ...],
+    roll_deg: float = 0.0,
+    distance_m: float | None = None,
 ) -> MotionPainter:
     """Choose a random camera view that nearly always shows the moving joints, and return a painter for that view.
 
-    The view has this kind (draw_view). Of a gesture it shows a moving wrist, of a move any joint.
+    The view has this kind (draw_view), and this distance where one is given. Of a gesture it shows a moving wrist, of a
+    move any joint.
     """
     times = acting.sample_times()
     for attempt in range(20):
         view = draw_view(kind, (*seed, attempt), performer.held_out, acting.arms, acting.yaw_deg)
-        painter = MotionPainter(performer, acting, replace(view, roll_deg=roll_deg))
+        view = replace(view, roll_deg=roll_deg, distance_m=distance_m or view.distance_m)
+        painter = MotionPainter(performer, acting, view)
         if painter.visible_joints(times, acting.visible).any(1).mean() >= 0.8:
             break
     return painter

@@ -111,7 +111,8 @@ def _standing_up(m: LawInput) -> Arms:
 def _wave_near_lens(m: LawInput) -> Arms:
     """Return the arms of a person with a hand close in front of the camera's lens.
 
-    One large arm comes from the side; the rest of the person is out of the picture.
+    One large arm comes from the side; the rest of the person is out of the picture. It wanders slowly: what goes to and
+    fro near the lens is a wave (view "near" of motion/people.py).
     """
     arm = m.draw.pick((0, 1))
     side = (-1.0, 1.0)[arm]
@@ -119,7 +120,7 @@ def _wave_near_lens(m: LawInput) -> Arms:
     m.pose.body[:, 2] *= big
     m.pose.body[:, 0] += -side * m.draw.within(-20, 50) + side * 60
     m.pose.body[:, 1] += m.draw.within(-25, 25)
-    seed, pace = m.draw.integer(), m.draw.within(0.5, 1.6)
+    seed, pace = m.draw.integer(), m.draw.within(0.15, 0.5)
     x, y, z = (smooth_noise(m.t_s, (seed, k), pace) for k in range(3))
     wrist = stack_points(side * -10 + 7 * x, m.draw.within(-6, 10) + 8 * y, 6 + 6 * z, m.t_s)
     moving = pose_arm(wrist, side, bend=0.5 * z)

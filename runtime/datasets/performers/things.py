@@ -12,8 +12,9 @@ one end is a wave.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -84,10 +85,26 @@ def _draw_object(seed: tuple[int, ...], held_out: bool) -> MovingObject:
     )
 
 
+class Chain(Protocol):
+    """The interface of a painted thing: a chain of parts between joints that move."""
+
+    @property
+    def radii(self) -> tuple[float, ...]: ...
+
+    @property
+    def tones(self) -> tuple[float, ...]: ...
+
+    @property
+    def textures(self) -> tuple[Floats, ...]: ...
+
+    def joints(self, t_s: Doubles, /) -> Doubles:
+        """Return the positions of a thing's joints at times [T] in seconds, in pixels: float64 [T, parts + 1, 2]."""
+
+
 class ObjectPainter:
     """A painter of camera images of moving objects in front of a wall, without a person."""
 
-    def __init__(self, place: Performer, objects: list[MovingObject]) -> None:
+    def __init__(self, place: Performer, objects: Sequence[Chain]) -> None:
         self._objects, self._look = objects, place.look
         self._textures = np.concatenate([chain.textures for chain in objects])
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
     CalibrationResult = tuple[dict[str, object], list[str]]
 
-ALLOWED_FLAGS = {"--split", "--limit", "--out", "--follow"}
+ALLOWED_FLAGS = {"--split", "--limit", "--out", "--follow", "--labelled"}
 
 
 def _parse_share(flag: str, value: object) -> object:
@@ -58,6 +58,12 @@ class CalibrationOptions(OptionRecord):
         default=None,
         metavar="RATE_PER_HOUR",
     )
+    labelled: float | None = option(
+        "Of --calibrate-decide: the largest share of the time without a gesture that may have a label, 0.5% or 0.005.",
+        default=None,
+        parse=_parse_share,
+        metavar="SHARE",
+    )
     follow: str | None = option(
         "Of --calibrate-decide: on finds the rule of two rows a step, the second of which sees a small figure enlarged "
         "(stream --follow); it stands beside the rule of one row.",
@@ -80,6 +86,7 @@ def hear(
     flags: Mapping[str, object],
     calibrate_exit: float | None,
     calibrate_decide: float | None,
+    labelled: float | None,
     follow: str | None,
     negatives: Sequence[str],
 ) -> list[Callable[[Model, Progress], CalibrationResult]]:
@@ -92,6 +99,10 @@ def hear(
         raise PlifError("--calibrate-exit, --calibrate-decide: one after the other; leave one out")
     if negatives and calibrate_decide is None:
         raise PlifError("--negatives: belongs to --calibrate-decide; leave it out")
+    if labelled is not None and (calibrate_decide is None or not 0 < labelled <= 1):
+        raise PlifError(
+            f"--labelled {labelled:g}: expected a share above 0 and at most 1 beside --calibrate-decide, e.g. 0.5%"
+        )
     if follow is not None and (calibrate_decide is None or follow not in ("on", "off")):
         raise PlifError(
             f"--follow {follow}: here it belongs to --calibrate-decide, as on or off; an evaluation has one row"
@@ -107,7 +118,8 @@ def hear(
     if calibrate_exit is not None:
         return [partial(_calibrate_exit, artifact, options, options.out, calibrate_exit)]
     assert calibrate_decide is not None
-    return [partial(_calibrate_decide, artifact, options, options.out, calibrate_decide, follow == "on", negatives)]
+    limits = (calibrate_decide, labelled)
+    return [partial(_calibrate_decide, artifact, options, options.out, limits, follow == "on", negatives)]
 
 
 def _calibrate_exit(
@@ -127,7 +139,7 @@ def _calibrate_decide(
     artifact: Path,
     options: JudgeOptions,
     out: Path,
-    per_hour: float,
+    limits: tuple[float, float | None],
     follow: bool,
     negatives: Sequence[str],
     model: Model,
@@ -139,11 +151,12 @@ def _calibrate_decide(
     calibration = calibrate_decide(
         model,
         options.data,
-        per_hour,
+        limits[0],
         negatives,
         split=options.split,
         limit=options.limit,
         follow=follow,
+        labelled=limits[1],
         progress=progress,
     )
     path = write_key(artifact, "follow" if follow else "decide", calibration.to_dict(), out)
@@ -166,9 +179,15 @@ def _decide_lines(calibration: DecideCalibration) -> list[str]:
     return [
         f"--decide {calibration.rule}",
         f"{calibration.false_labels} false labels in {60 * calibration.hours:.3g} minutes: "
-        f"at most {calibration.at_most_per_hour:.3g} an hour (95 % interval), allowed {calibration.per_hour:g}",
-        f"{calibration.missed} of {calibration.gestures} gestures of {calibration.data}, {calibration.split}, "
-        f"missed; the label comes after {_format_ms(calibration.onset_p50_ms)} ms (p90 {_format_ms(calibration.onset_p90_ms)})",
+        f"at most {calibration.at_most_per_hour:.3g} an hour (95 % interval), allowed {calibration.per_hour:g}; "
+        f"a label for {100 * calibration.labelled:.2g} % of the time",
+        *(
+            f"  {kind['source']}: {kind['false_labels']} in {kind['seconds']} s, {100 * float(str(kind['labelled'])):.2g} %"
+            for kind in (calibration.kinds if len(calibration.kinds) > 1 else ())
+        ),
+        f"{calibration.missed} of {calibration.gestures} gestures of {calibration.data}, {calibration.split}, missed, and "
+        f"{calibration.missed_next} of {calibration.gestures_next} right after another one",
+        f"the label comes after {_format_ms(calibration.onset_p50_ms)} ms (p90 {_format_ms(calibration.onset_p90_ms)})",
         f"soft: {calibration.soft_false_labels} false labels, after {_format_ms(calibration.soft_onset_p50_ms)} ms "
         f"(p90 {_format_ms(calibration.soft_onset_p90_ms)})",
     ]

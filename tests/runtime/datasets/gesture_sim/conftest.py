@@ -13,6 +13,12 @@ SHORT = {
         "MOVE_US": 300_000,
         "MOVE_SCENES": 1,
     },
+    "runtime.datasets.gesture_sim.lookalikes": {
+        "RAISED_US": 300_000,
+        "RAISED_SCENES": 1,
+        "SWING_US": 100_000,
+        "SWINGS": 1,
+    },
     "runtime.datasets.motion.simulate_motion": {"PEOPLE_S": 0.5, "STRETCH_S": 0.3},
     "runtime.datasets.performers.schedule": {"PER_PERFORMER": (1, 8)},
 }

@@ -97,7 +97,7 @@ LAWS_1 = [
 @pytest.mark.parametrize("name", dict.fromkeys(MOVES))
 def test_a_move_is_smooth_and_of_a_body_whose_bones_keep_their_length(name: str) -> None:
     for seed in range(3):
-        moves = MoveMotion((seed, 1), False, 6.0, name)
+        moves = MoveMotion((seed, 1), False, 6.0, (name,))
         joints = moves.joints_at(np.arange(0, 6, 0.005))
         jump = np.abs(np.diff(joints, axis=0)).max(axis=(1, 2))
         assert np.isfinite(joints).all() and np.sort(jump)[-4 if name == "lowers" else -1] < 0.06  # metres in 5 ms
@@ -112,12 +112,12 @@ def test_a_move_is_smooth_and_of_a_body_whose_bones_keep_their_length(name: str)
 
 
 def test_who_sits_down_is_lower_who_bows_leans_and_who_turns_looks_elsewhere() -> None:
-    high = MoveMotion((4, 1), False, 20.0, "stands up").joints_at(T_S)[:, J["hips"], 1]
+    high = MoveMotion((4, 1), False, 20.0, ("stands up",)).joints_at(T_S)[:, J["hips"], 1]
     assert np.ptp(high) > 0.25
-    bows = MoveMotion((4, 1), False, 8.0, "bows").joints_at(T_S)
+    bows = MoveMotion((4, 1), False, 8.0, ("bows",)).joints_at(T_S)
     assert np.ptp(bows[:, J["neck"], 2] - bows[:, J["hips"], 2]) > 0.2
-    assert np.ptp(facing_angle(MoveMotion((4, 1), False, 8.0, "turns").joints_at(T_S))) > 0.4
-    raised = [MoveMotion((k, 1), False, 8.0, "raises and holds").joints_at(T_S) for k in range(6)]
+    assert np.ptp(facing_angle(MoveMotion((4, 1), False, 8.0, ("turns",)).joints_at(T_S))) > 0.4
+    raised = [MoveMotion((k, 1), False, 8.0, ("raises and holds",)).joints_at(T_S) for k in range(6)]
     for joints in raised:
         wrists = joints[:, [J["Lwri"], J["Rwri"]], 1] - joints[:, [J["Lsho"]], 1]
         up = (wrists > 0).any(1)

@@ -25,15 +25,8 @@ from runtime.core.stream.source_framer import SourceFramer
 from runtime.observers.calibrate.exits import check_writable
 from runtime.observers.calibrate.labels import FeedOutputs, decide_labels, run_feed, score_gesture
 from runtime.observers.calibrate.margins import choose_class_margins
-from runtime.observers.calibrate.rules import (
-    CONTEXT_US,
-    IDLE,
-    Gesture,
-    RuleScore,
-    _RuleSearch,
-    calibrate_decide,
-    iterate_frames,
-)
+from runtime.observers.calibrate.rules import calibrate_decide, iterate_frames
+from runtime.observers.calibrate.search import CONTEXT_US, IDLE, Gesture, RuleScore, RuleSearch
 from tests.conftest import REPOSITORY
 from tests.libplif import CSession, Handle
 from tests.live import free_port
@@ -209,20 +202,31 @@ def test_a_network_goes_on_from_where_a_negative_ended(folder: Path) -> None:
         for path in sorted((folder / "noise").iterdir())
     ]
 
-    def gesture(i: int, goes_on: bool) -> Gesture:
-        recording, before = dataset.load_recording(i), feeds[i % 3]
+    def show(i: int, before: FeedOutputs | None) -> FeedOutputs:
+        recording = dataset.load_recording(i)
         framer = Framer(framing, model.input_shape, recording.sensor, None, recording.upright)
-        shown = iterate_frames(framer, recording.events)
-        steps = run_feed(model, shown, LIVE_RULES[1], before=before if goes_on else None)
-        return Gesture(steps, dataset.label(i), steps.frames[0].t_start_us).prepend(before)
+        return run_feed(model, iterate_frames(framer, recording.events), LIVE_RULES[1], before=before)
+
+    def gestures(goes_on: bool) -> list[Gesture]:
+        """Each after a negative, and again after the gesture before."""
+        made, last = list[Gesture](), None
+        for i in range(8):
+            feed, label = feeds[i % 3], dataset.label(i)
+            shown = show(i, feed if goes_on else None)
+            made.append(Gesture(shown, label, shown.frames[0].t_start_us).prepend(feed))
+            if last is not None and last[0] != label:
+                following = show(i, last[1] if goes_on else None)
+                made.append(Gesture(following, label, following.frames[0].t_start_us, True).prepend(last[1]))
+            last = label, shown
+        return made
 
     after, alone = (
-        _RuleSearch(model, [gesture(i, goes_on) for i in range(8)], feeds, 2000).score_rule(
-            found.rule.removesuffix(IDLE)
-        )
+        RuleSearch(model, gestures(goes_on), feeds, 2000).score_rule(found.rule.removesuffix(IDLE))
         for goes_on in (True, False)
     )
-    assert (found.onset_p50_ms, found.onset_p90_ms) == after.onset_ms != alone.onset_ms
+    assert (found.missed_next, found.missed) == (after.missed_next, after.missed.sum() - after.missed_next)
+    assert found.gestures == 8 and 4 <= found.gestures_next == sum(one.follows for one in gestures(True))
+    assert (found.onset_p50_ms, found.onset_p90_ms) == after.onset_ms and after.onsets_ms != alone.onsets_ms
 
 
 def test_a_rule_whose_label_comes_and_goes_comes_last_however_few_it_misses() -> None:
@@ -249,7 +253,7 @@ def test_each_class_gets_the_margin_that_misses_least_in_all() -> None:
 def test_no_margins_are_tried_where_none_keep_the_rate(folder: Path) -> None:
     frames = [Frame(np.zeros(0), i * 20_000, (i + 1) * 20_000, 9) for i in range(9000)]
     without = FeedOutputs(frames, np.zeros((9000, 1, 10), np.float32))
-    trial = _RuleSearch(runtime.load(folder / "m.onnx"), [], [without], 300)
+    trial = RuleSearch(runtime.load(folder / "m.onnx"), [], [without], 300)
     many = RuleScore("leak:50ms,margin=0", np.full(10, 7), np.zeros(10, np.int64), [], [])
     assert 0 < trial.max_false < 70 and trial._try_class_margins("leak:50ms", [many], many) is None
 
@@ -276,10 +280,21 @@ def test_the_ceiling_is_the_lowest_with_which_a_label_stays(folder: Path) -> Non
     frames = [Frame(np.zeros(0), i * 20_000, (i + 1) * 20_000, 9) for i in range(20)]
     y = np.repeat(votes[5][None, None], 20, 0)
     y[10:12] = 0
-    search = _RuleSearch(model, [Gesture(FeedOutputs(frames, y), 5, 0)], [], 60)
+    search = RuleSearch(model, [Gesture(FeedOutputs(frames, y), 5, 0)], [], 60)
     search.max_false = 0
     whole = search.score_rule("cusum:100ms,drift=0.25,margin=0.02")
     lower = search._lower_ceiling(whole)
     assert lower.rule == f"{whole.rule},most=0.12" and whole.changes == lower.changes == [0]
     leak = search.score_rule("leak:100ms,margin=0.02")
     assert search._lower_ceiling(leak) is leak
+
+
+def test_kinds_of_negatives_are_reported_and_the_share_of_time_with_a_label_is_kept(folder: Path) -> None:
+    model, seen = runtime.load(folder / "m.onnx"), [folder / "noise" / f"{name}.bin" for name in "ab"]
+    found = calibrate_decide(model, "digits:12", 4000, [str(seen[0]), str(seen[1])])
+    assert [kind["source"] for kind in found.kinds] == list(map(str, seen))
+    assert sum(int(str(kind["false_labels"])) for kind in found.kinds) == found.false_labels
+    if found.labelled:
+        stricter = calibrate_decide(model, "digits:12", 4000, [str(one) for one in seen], labelled=found.labelled / 2)
+        assert stricter.labelled <= found.labelled / 2 and stricter.missed + stricter.missed_next >= found.missed
+    assert run(["eval", str(folder / "m.onnx"), "--data", "digits:12", "--labelled", "0.5%"]) == 2
