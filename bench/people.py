@@ -21,7 +21,8 @@ command line.
                  and do not gesture, and things that swing, each kind in a row. None of these kinds trained a network
     bare hands   before the lens, with a forearm and no body: two waves and four circles, and hands that make no gesture
     --all        also each distance (a person of 1.75 m is 402 pixels by the distance in m high, of 128 rows), lamps, noise,
-                 hot pixels, a tilted camera, two people; a camera of 1280x720; and --follow
+                 hot pixels, a tilted camera, two people; performers as those that trained, for the votes of the right class beside
+                 those of held-out ones (JSON: `votes`); a camera of 1280x720; and --follow
     "at WxH"     the same people and places before a camera of that size, drawn at that size and seen as `plif stream` shows them
                  by default, in rows of their own (--sensors): the first --larger performers, and of people, moves, raised arms
                  and sessions the same share, since a picture of 640x480 takes ten times as long. Changes, clips, recordings,
@@ -56,6 +57,7 @@ from bench.people_shown import (
     LAMPS,
     NEAR,
     OF_BOTH,
+    SEED,
     SENSORS,
     VIEWS,
     Case,
@@ -152,6 +154,14 @@ class Judged:
                 found.setdefault(f"{group}, by either arm", []).append(either)
         return found
 
+    def votes(self) -> dict[str, float]:
+        """Return the mean vote of the right class over the second half of each gesture, of each group; 1: all its voters."""
+        found: dict[str, list[float]] = {}
+        for group, steps, right in self.cases:
+            if right is not None and len(steps.y):
+                found.setdefault(group, []).append(float(steps.y[len(steps.y) // 2 :].max(1)[:, right].mean()))
+        return {group: float(np.mean(values)) for group, values in found.items()}
+
     def after_others(self, rule: str) -> dict[str, list[bool]]:
         """Return the gestures of the curve, each after non-gesture motion, and right after another gesture."""
         found: dict[str, list[bool]] = {}
@@ -177,6 +187,8 @@ class Judged:
         for group, rights in {**self.rights(self.rule), **self.after_others(self.rule)}.items():
             n, right = len(rights), sum(rights)
             shares[group] = {"right": right, "of": n, "share_95": [round(end, 3) for end in wilson_interval(right, n)]}
+        for group, votes in self.votes().items():
+            shares[group]["votes"] = round(votes, 3)
         false = {
             group: {level: levels[level]["negatives"][i] for level in Labels._fields} for i, group in enumerate(groups)
         }
@@ -231,6 +243,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=6, help="of 40 s, of each law")
     parser.add_argument("--sensors", nargs="+", default=SENSORS, help="WIDTHxHEIGHT of the cameras")
     parser.add_argument("--larger", type=int, default=3, help="performers before a camera that is not 128x128")
+    parser.add_argument("--seed", type=int, default=SEED, help="of everything that is drawn; one that chose nothing")
     parser.add_argument("--rule", help="instead of the cards'")
     parser.add_argument("--follow", action="store_true", help="each network with a view that follows, too")
     parser.add_argument(
@@ -270,12 +283,15 @@ def main() -> None:
 def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, performers: int, share: float) -> None:
     """Show all networks non-gesture motion, then gestures, then sessions, before a camera of this size."""
     with Progress(f"people{at_size(size)}") as progress:
-        for done, (group, events) in enumerate(people(share * options.minutes, options.motions, size), 1):
+        for done, (group, events) in enumerate(people(share * options.minutes, options.motions, size, options.seed), 1):
             for one in judged:
                 one.people.setdefault(group, []).append(Seen(one.step(events, size), [], []))
             progress.update(done, done + 1)
-    views = len(VIEWS) + (len(LAMPS) + len(DISTANCES) + len(CONDITIONS) + 1 if options.all else 0)
-    shown, total = [drawn(performers, size, options.all), hands(performers, size)], performers * (10 * views + 12)
+    views = len(VIEWS) + (len(LAMPS) + len(DISTANCES) + len(CONDITIONS) + 2 if options.all else 0)
+    shown, total = (
+        [drawn(performers, size, options.all, options.seed), hands(performers, size, options.seed)],
+        performers * (10 * views + 12),
+    )
     if size == SENSOR:
         total += performers * 10 * (len(OF_BOTH) + 3)
         if options.clips:
@@ -287,7 +303,7 @@ def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, perf
             progress.update(min(done, total), total)
     for one in judged:
         one.sessions[at_size(size)] = [
-            one.hear(spec) for spec in sessions(max(1, round(share * options.sessions)), size)
+            one.hear(spec) for spec in sessions(max(1, round(share * options.sessions)), size, options.seed)
         ]
 
 

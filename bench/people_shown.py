@@ -152,12 +152,16 @@ def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Ch
         yield Case(f"{name}, {change}", clip_to_events(hard(clip, rng), size), size, None)
 
 
-def drawn(performers: int, size: Size, everything: bool = False) -> Iterator[Case]:
+AS_TRAINED = "laws 2, as those that trained"
+
+
+def drawn(performers: int, size: Size, everything: bool = False, seed: int = SEED) -> Iterator[Case]:
     """Windows of held-out performers, before a camera of this size. `everything`: by distance, in noise, tilted, two people."""
-    views = VIEWS | (LAMPS | DISTANCES if everything else {})
+    views = VIEWS | (LAMPS | DISTANCES | {AS_TRAINED: VIEWS["laws 2"]} if everything else {})
     for name, staging in views.items():
         for number in range(performers):
-            events, rows = record_performer(SEED, "test", number, "windows", replace(staging, size=size))
+            split = "train" if name == AS_TRAINED else "test"
+            events, rows = record_performer(seed, split, number, "windows", replace(staging, size=size))
             for gesture, start_us, end_us in rows:
                 if gesture == OTHER:
                     continue
@@ -168,27 +172,27 @@ def drawn(performers: int, size: Size, everything: bool = False) -> Iterator[Cas
                     clip = Clip(mine["t"].astype(float), mine["x"].astype(float), mine["y"].astype(float), mine["p"])
                     yield from changed("drawn", clip, CLASSES[gesture], size, OF_BOTH)
                 if name == "laws 2" and everything:
-                    yield from in_conditions(mine, CLASSES[gesture], size, number)
+                    yield from in_conditions(mine, CLASSES[gesture], size, number, seed)
 
 
-def in_conditions(events: np.ndarray, label: str, size: Size, number: int) -> Iterator[Case]:
+def in_conditions(events: np.ndarray, label: str, size: Size, number: int, seed: int = SEED) -> Iterator[Case]:
     """Return a gesture as bad cameras see it, and with somebody else in the picture. events [N] begin at 0 us."""
     clip = Clip(events["t"].astype(float), events["x"].astype(float), events["y"].astype(float), events["p"])
     rng = np.random.default_rng(number)
     for name, change in CONDITIONS.items():
         yield Case(f"drawn, {name}{at_size(size)}", clip_to_events(change(clip, rng, size), size), size, label)
     staging = Staging(laws=2, view="whole", size=size)
-    beside = record_performer(SEED + 1, "test", number, "moves", staging)[0]
+    beside = record_performer(seed + 1, "test", number, "moves", staging)[0]
     beside = beside[beside["t"] < (events["t"][-1] if len(events) else 0)]
     away = (1 if number % 2 else -1) * 0.42 * size[1]
     other = Clip(beside["t"].astype(float), beside["x"] + away, beside["y"].astype(float), beside["p"])
     yield Case(f"drawn, two people{at_size(size)}", clip_to_events(_join(clip, other), size), size, label)
 
 
-def hands(performers: int, size: Size) -> Iterator[Case]:
+def hands(performers: int, size: Size, seed: int = SEED) -> Iterator[Case]:
     """Bare hands before the lens, that gesture or not, of held-out performers."""
     for number in range(performers):
-        events, rows = record_performer(SEED, "test", number, "hands", Staging(size=size))
+        events, rows = record_performer(seed, "test", number, "hands", Staging(size=size))
         for gesture, start_us, end_us in rows:
             mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
             mine["t"] -= start_us
@@ -208,7 +212,7 @@ def clips(spec: str, model: Model, framing: Framing) -> Iterator[Case]:
             yield from changed("clips", as_seen(events, size, upright, framing), label, size, OF_CLIPS)
 
 
-def people(minutes: float, motions: str | None, size: Size) -> Iterator[tuple[str, np.ndarray]]:
+def people(minutes: float, motions: str | None, size: Size, seed: int = SEED) -> Iterator[tuple[str, np.ndarray]]:
     """(group, events) of people who mean nothing, and of things, before a camera of this size: so many minutes of each."""
     parts = {"moves": Staging(laws=2, view="mixed"), "everyday": Staging(), "things": Staging()}
     parts |= {"raised": Staging(laws=2, view="whole"), "swings": Staging()}
@@ -221,12 +225,12 @@ def people(minutes: float, motions: str | None, size: Size) -> Iterator[tuple[st
             kinds = list_kinds(part, True) if part in ("raised", "swings") else ("",)
             kind = kinds[number % len(kinds)]
             group = f"{part}, {kind}" if kind else part
-            yield group + at_size(size), record_performer(SEED, "test", number, part, replace(staging, size=size))[0]
+            yield group + at_size(size), record_performer(seed, "test", number, part, replace(staging, size=size))[0]
 
 
-def sessions(count: int, size: Size) -> Iterator[str]:
+def sessions(count: int, size: Size, seed: int = SEED) -> Iterator[str]:
     """So many sources of each law."""
     sensor = "" if size == SENSOR else f"&sensor={size[0]}x{size[1]}"
     for laws in (1, 2):
         for i in range(count):
-            yield f"sim:dvs128-gesture?seed={SEED + i}&seconds={SESSION_S}&laws={laws}{sensor}"
+            yield f"sim:dvs128-gesture?seed={seed + i}&seconds={SESSION_S}&laws={laws}{sensor}"
