@@ -21,8 +21,8 @@ command line.
                  and do not gesture, and things that swing, each kind in a row. None of these kinds trained a network
     bare hands   before the lens, with a forearm and no body: two waves and four circles, and hands that make no gesture
     --all        also each distance (a person of 1.75 m is 402 pixels by the distance in m high, of 128 rows), lamps, noise,
-                 hot pixels, a tilted camera, two people; performers as those that trained, for the votes of the right class beside
-                 those of held-out ones (JSON: `votes`); a camera of 1280x720; and --follow
+                 hot pixels, a tilted camera, two people; performers as those that trained, whose votes for the right class
+                 (JSON: `votes`) stand beside those of held-out ones; a camera of 1280x720; and --follow
     "at WxH"     the same people and places before a camera of that size, drawn at that size and seen as `plif stream` shows them
                  by default, in rows of their own (--sensors): the first --larger performers, and of people, moves, raised arms
                  and sessions the same share, since a picture of 640x480 takes ten times as long. Changes, clips, recordings,
