@@ -53,18 +53,16 @@ from bench.metamorphic import Size
 from bench.people_shown import (
     CHOSEN_BY,
     CONDITIONS,
-    DISTANCES,
-    LAMPS,
     NEAR,
     OF_BOTH,
     SEED,
     SENSORS,
-    VIEWS,
     Case,
     at_size,
     clips,
     drawn,
     hands,
+    list_views,
     people,
     sessions,
 )
@@ -243,6 +241,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=6, help="of 40 s, of each law")
     parser.add_argument("--sensors", nargs="+", default=SENSORS, help="WIDTHxHEIGHT of the cameras")
     parser.add_argument("--larger", type=int, default=3, help="performers before a camera that is not 128x128")
+    parser.add_argument("--views", nargs="+", help="of gestures; all when not given")
     parser.add_argument("--seed", type=int, default=SEED, help="of everything that is drawn; one that chose nothing")
     parser.add_argument("--rule", help="instead of the cards'")
     parser.add_argument("--follow", action="store_true", help="each network with a view that follows, too")
@@ -287,9 +286,9 @@ def show_all(judged: list[Judged], options: argparse.Namespace, size: Size, perf
             for one in judged:
                 one.people.setdefault(group, []).append(Seen(one.step(events, size), [], []))
             progress.update(done, done + 1)
-    views = len(VIEWS) + (len(LAMPS) + len(DISTANCES) + len(CONDITIONS) + 2 if options.all else 0)
+    views = len(options.views or list_views(options.all)) + (len(CONDITIONS) + 1 if options.all else 0)
     shown, total = (
-        [drawn(performers, size, options.all, options.seed), hands(performers, size, options.seed)],
+        [drawn(performers, size, options.all, options.seed, options.views), hands(performers, size, options.seed)],
         performers * (10 * views + 12),
     )
     if size == SENSOR:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -155,10 +155,18 @@ def changed(name: str, clip: Clip, label: str, size: Size, changes: dict[str, Ch
 AS_TRAINED = "laws 2, as those that trained"
 
 
-def drawn(performers: int, size: Size, everything: bool = False, seed: int = SEED) -> Iterator[Case]:
+def list_views(everything: bool = False) -> dict[str, Staging]:
+    """Return how performers are seen; `everything`: also by distance, under lamps, and as those that trained."""
+    return VIEWS | (LAMPS | DISTANCES | {AS_TRAINED: VIEWS["laws 2"]} if everything else {})
+
+
+def drawn(
+    performers: int, size: Size, everything: bool = False, seed: int = SEED, views: Sequence[str] | None = None
+) -> Iterator[Case]:
     """Windows of held-out performers, before a camera of this size. `everything`: by distance, in noise, tilted, two people."""
-    views = VIEWS | (LAMPS | DISTANCES | {AS_TRAINED: VIEWS["laws 2"]} if everything else {})
-    for name, staging in views.items():
+    for name, staging in list_views(everything).items():
+        if views is not None and name not in views:
+            continue
         for number in range(performers):
             split = "train" if name == AS_TRAINED else "test"
             events, rows = record_performer(seed, split, number, "windows", replace(staging, size=size))
