@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import plif
 import plif_train
 from plif_export import export
-from runtime.commands.guided_recording.guide import Progress, record
+from runtime.commands.record.guide import Progress, record
 from runtime.core.base.text import say
 from runtime.core.events import Source
 from runtime.datasets.dvs128_gesture.set import CLASSES

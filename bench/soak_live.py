@@ -46,7 +46,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.udp import EACH, SENSOR
 from runtime.core.events import make_events, open_source
-from runtime.observers.record.recording import METRICS
+from runtime.observers.replayed_stream.recording import METRICS
 from runtime.sources.udp.datagrams import encode_datagrams
 from tests.browser import Browser, find_chromium
 from tests.live import free_port

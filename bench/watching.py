@@ -30,7 +30,7 @@ from runtime.core.events import open_source
 from runtime.core.stream.observe import Observer
 from runtime.formats.aedat31 import make_header, write_packets
 from runtime.observers.dashboard.dashboard import Dashboard
-from runtime.observers.record.recorder import Recorder
+from runtime.observers.replayed_stream.recorder import Recorder
 
 HERE = Path(__file__).resolve().parent.parent
 KINDS = ("nobody", "rates counted", "dashboard", "dashboard, 1 page", "dashboard, 4 pages", "record", "nobody again")

@@ -2,7 +2,7 @@
 
 The reference is eight streams that run one after the other, each alone in a session, in one thread. Each condition gives the
 same outputs, and the same membranes at the end. Recordings and replays of streams are compared in
-tests/runtime/observers/record/test_record.py.
+tests/runtime/observers/replayed_stream/test_record.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -236,5 +235,3 @@ def save_atomically(content: dict[str, Any], path: str | Path) -> None:
     torch.save(content, buffer)
     with atomic_write(Path(path)) as (temporary_path,), open(temporary_path, "wb") as file:
         file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())

@@ -76,7 +76,8 @@ def atomic_write(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
     """Yield temporary paths to write to; rename them to `paths` at the end, or remove them after an error.
 
     folder  the first path is a folder; it replaces an existing folder
-    A path for which nothing was written is deleted, because its old file belongs to the older artifact.
+    A path for which nothing was written is deleted, because its old file belongs to the older artifact. Everything is on
+    the disk before the first rename, and the renames are before this ends: after a power cut each path is old or new.
     Raises PlifError if a path cannot be written, or if a folder stands in the place of a file. Temporary files next
     to `paths` that a killed process left behind are removed.
     """
@@ -90,8 +91,11 @@ def atomic_write(*paths: Path, folder: bool = False) -> Iterator[list[Path]]:
                 check_replaceable(path, folder=folder and i == 0)
             try:
                 yield temporary
+                for source in temporary:
+                    _sync(*source.rglob("*"), source)
                 for source, path in zip(temporary, paths, strict=True):
                     _replace_target(source, path)
+                _sync(*dict.fromkeys(path.parent for path in paths))
             finally:
                 for path in temporary:
                     _remove(path)
@@ -164,6 +168,17 @@ def _replace_target(source: Path, path: Path) -> None:
         os.replace(old, path)
         raise
     _remove(old)
+
+
+def _sync(*paths: Path) -> None:
+    """Write files and folders through to the disk; what is missing, or a folder that may not be read, is left out."""
+    for path in paths:
+        with suppress(FileNotFoundError, PermissionError):
+            number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)
 
 
 def _remove(path: Path) -> None:

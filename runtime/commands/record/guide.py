@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from runtime.commands.guided_recording.options import RecordingOptions
+from runtime.commands.record.options import RecordingOptions
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.base.files import atomic_write, make_folder
 from runtime.core.base.options import with_fields

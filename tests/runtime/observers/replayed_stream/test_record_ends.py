@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.core.api import Model
 from runtime.core.events import make_events, read_events
-from runtime.observers.record.recorder import Recorder
+from runtime.observers.replayed_stream.recorder import Recorder
 from runtime.sources.udp.datagrams import encode_datagrams
 from tests.conftest import interruptible
 from tests.live import FedSource, SlowObserver, StreamThread, balanced, free_port, packets_of, said, until

@@ -31,7 +31,7 @@ from runtime.core.stream.decide import Decision
 from runtime.core.stream.observe import Observer
 from runtime.core.stream.run import Run
 from runtime.formats.aedat31 import make_header, write_packets
-from runtime.observers.record.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS
+from runtime.observers.replayed_stream.recording import DECISIONS, FORMAT, FORMAT_VERSION, HEADER, METRICS
 
 FLUSH_S = 0.4
 SYNC_S = 5.0  # a power cut costs at most this much

@@ -22,7 +22,7 @@ from runtime.core.events.framing import resolve_framing
 from runtime.core.events.sources.base import TICK, Source
 from runtime.core.events.sources.file import FileSource
 from runtime.core.stream.options import StreamOptions
-from runtime.observers.record.recording import RecordedRun, is_recording
+from runtime.observers.replayed_stream.recording import RecordedRun, is_recording
 
 FRAME_OPTIONS = ("framing", "filters", "on_return")  # if one of these differs, the recorded steps do not apply
 

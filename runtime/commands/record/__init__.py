@@ -1,6 +1,6 @@
 """`plif record SOURCE --guide`: record one's own gestures, labelled and split.
 
-The Python call is runtime.commands.guided_recording.guide.record, and plif.record.
+The Python call is runtime.commands.record.guide.record, and plif.record.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
-from runtime.commands.guided_recording.options import RecordingOptions
+from runtime.commands.record.options import RecordingOptions
 from runtime.core.base.errors import Interrupted, PlifError
 from runtime.core.base.options import Argument, OptionRecord, option
 from runtime.core.base.text import say
 from runtime.core.cli.output import Output, print_json
 
 if TYPE_CHECKING:
-    from runtime.commands.guided_recording.guide import Progress
+    from runtime.commands.record.guide import Progress
 
 
 class GuideOptions(OptionRecord):
@@ -30,7 +30,7 @@ def command(
     options: RecordingOptions,
     output: Output,
 ) -> None:
-    from runtime.commands.guided_recording.guide import record
+    from runtime.commands.record.guide import record
 
     if not how.guide:
         raise PlifError(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.commands.guided_recording.guide import LEAST_EVENTS_S, Progress, list_takes, record
+from runtime.commands.record.guide import LEAST_EVENTS_S, Progress, list_takes, record
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.cli.main import run
 from runtime.core.data import open_dataset

@@ -21,6 +21,6 @@ class RecordOptions(OptionRecord):
 
 def hear(as_json: bool, record: Path) -> list[Observer]:
     """Return the observer that records a stream (events and decisions) into a folder."""
-    from runtime.observers.record.recorder import Recorder
+    from runtime.observers.replayed_stream.recorder import Recorder
 
     return [Recorder(record)]

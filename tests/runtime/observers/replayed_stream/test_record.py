@@ -28,9 +28,9 @@ from runtime.core.stream.decide import Decision
 from runtime.core.stream.observe import Observer
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.formats.aedat31 import make_header, write_packets
-from runtime.observers.record.recorder import Recorder
-from runtime.observers.record.recording import RecordedRun
-from runtime.observers.record.replay import RecordedSource
+from runtime.observers.replayed_stream.recorder import Recorder
+from runtime.observers.replayed_stream.recording import RecordedRun
+from runtime.observers.replayed_stream.replay import RecordedSource
 from tests.live import free_port, said
 from tests.networks import digits_network
 
@@ -484,7 +484,7 @@ def test_a_full_disk_ends_the_stream_with_one_line(folder: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     program = (
-        "import runtime.observers.record.recorder as r, builtins; real = open\n"
+        "import runtime.observers.replayed_stream.recorder as r, builtins; real = open\n"
         "r.open = lambda path, mode, **k: real('/dev/full', 'wb') if 'jsonl' in str(path) else real(path, mode, **k)\n"
         "from runtime.core.cli.main import main; main()"
     )
@@ -522,7 +522,7 @@ def test_the_last_account_is_kept_when_the_stream_ends_while_the_disk_works(
 ) -> None:
     recorder = SlowDisk(tmp_path / "r")
     for name, value in {"FLUSH_S": 0.01, "SYNC_S": -1.0, "os.fsync": recorder.fsync}.items():
-        monkeypatch.setattr(f"runtime.observers.record.recorder.{name}", value)
+        monkeypatch.setattr(f"runtime.observers.replayed_stream.recorder.{name}", value)
     with recorder:
         running = model.stream(SIM, observers=[recorder])
         assert len(list(running)) > 60
@@ -537,7 +537,7 @@ def test_whatever_stops_the_thread_that_writes_ends_the_stream_and_not_as_a_succ
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("runtime.observers.record.recorder.write_packets", fail)
+    monkeypatch.setattr("runtime.observers.replayed_stream.recorder.write_packets", fail)
     with pytest.raises(PlifError, match=f"cannot be written .{type(error).__name__}.*is readable") as found:
         recorded(model, tmp_path / "r", "sim:digits?seconds=0.5")
     assert "\n" not in str(found.value)

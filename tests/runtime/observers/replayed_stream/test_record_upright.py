@@ -14,7 +14,7 @@ import runtime
 from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
 from runtime.core.events import make_events, open_source
-from runtime.observers.record.recorder import Recorder
+from runtime.observers.replayed_stream.recorder import Recorder
 from tests.recordings import aedat2_bytes
 
 NOTATION = "c4k8s8-BN-PLIF-FC30-PLIF-APk10s10"

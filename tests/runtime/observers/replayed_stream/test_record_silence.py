@@ -14,7 +14,7 @@ import pytest
 from runtime.commands.send.recording import send
 from runtime.core.api import Model
 from runtime.core.stream.observe import Observer
-from runtime.observers.record.recorder import Recorder
+from runtime.observers.replayed_stream.recorder import Recorder
 from tests.live import SOURCES, FedSource, StreamThread, balanced, free_port, packets_of, said, until
 from tests.runtime.core.test_stream_live import artifact, model
 

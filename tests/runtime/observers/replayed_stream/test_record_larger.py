@@ -11,7 +11,7 @@ import pytest
 import runtime
 from runtime import native
 from runtime.core.base.errors import PlifWarning
-from runtime.observers.record.recorder import Recorder
+from runtime.observers.replayed_stream.recorder import Recorder
 from tests.larger import BINARY, events_of_camera, streamed, written
 
 pytestmark = [
