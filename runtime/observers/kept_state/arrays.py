@@ -28,6 +28,10 @@ MAX_HEADER = 1 << 20  # bytes
 MAX_COUNT = 1 << 62  # of steps, events, us: no run reaches it, and further counts fit into int64
 
 
+class DamagedState(PlifError):
+    """The error of a file that was cut off or damaged, and of one that is no state of plif."""
+
+
 def make_header(card: Card, kind: str, version: int) -> dict[str, Any]:
     """Return the header of a state file for the artifact with this metadata card."""
     states = [[state["name"], list(state["shape"])] for state in card["states"]]
@@ -57,7 +61,7 @@ def read_arrays(
     header     the expected header, and `mismatches` the messages {key: text} for other values
     templates  arrays with the expected names, types and shapes
 
-    Raises PlifError with one line for another file, a damaged file, or impossible numbers.
+    Raises DamagedState for a damaged file, PlifError with one line for another file or impossible numbers.
     """
     import zipfile
 
@@ -71,7 +75,7 @@ def read_arrays(
     except OSError as error:
         raise PlifError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise PlifError(
+        raise DamagedState(
             f"{path}: is no state of a stream of plif, or was damaged ({' '.join(str(error).split())[:80]})"
         ) from None
     titles = {f"session.{i}": name for i, (name, _shape) in enumerate(header["states"])}

@@ -11,6 +11,9 @@ FILE is an .npz (a zip, uncompressed, no pickle) with
     S.rules, S.frames   of source S, uint8: libplif's snapshots of its rules and of its framer; S.filters of its filters
     S.steps, S.reach_s  int64 and float64 [1]: decisions so far; the reach of its packets into the past
 
+FILE.last is the state before: it is written first, so that one of the two is whole after a power cut or on a full disk. If FILE
+was damaged the stream goes on from FILE.last and says so; an empty FILE without one is as no file.
+
 Streams with these options on this artifact have arrays of these names, types and shapes, and no other file is read.
 Reading takes no more memory than the stream has, and a stream starts with the complete state or not at all. Events of
 the open frame belong to both accounts: they were used, and come again.
@@ -24,9 +27,10 @@ from pathlib import Path
 import numpy as np
 
 from runtime.core.base.errors import PlifError
+from runtime.core.base.files import atomic_write, read_regular
 from runtime.core.stream.observe import Observer
 from runtime.core.stream.run import Run
-from runtime.observers.kept_state.arrays import make_header, read_arrays, write_arrays
+from runtime.observers.kept_state.arrays import DamagedState, make_header, read_arrays, write_arrays
 
 FORMAT, FORMAT_VERSION = "plif-stream", 4
 
@@ -39,6 +43,8 @@ class StateFile(Observer):
 
     def __init__(self, state: str) -> None:
         self.path = Path(state)
+        self.last = self.path.with_name(f"{self.path.name}.last")
+        self._is_whole = False  # what self.path holds
 
     def on_open(self, run: Run) -> None:
         """Restore the streams' state from the state file; if there is no file yet, they start from reset."""
@@ -58,24 +64,43 @@ class StateFile(Observer):
         self._header |= {"filters": options.filters, "sensors": [list(stream.source.sensor) for stream in self.streams]}
         turns = framing.orientation == "upright"
         self._header["turned"] = [stream.source.upright if turns else None for stream in self.streams]
-        if not os.path.lexists(self.path):
+        path, arrays = self._read_newest(run)
+        if arrays is None:
             return
-        arrays = read_arrays(self.path, self._header, MISMATCHES, self._collect_arrays())
         try:
             for number, stream in enumerate(self.streams):
                 stream.restore_state({name: arrays[f"{number}.{name}"] for name in stream.save_state()})
         except PlifError as error:
-            raise PlifError(
-                f"{self.path}: holds a state that no stream has; it was damaged or edited ({error})"
-            ) from None
+            raise PlifError(f"{path}: holds a state that no stream has; it was damaged or edited ({error})") from None
         self.session.steps[:] = arrays["session.steps"]
         self.session.restore([arrays[f"session.{i}"] for i in range(len(self.session.state))])
+
+    def _read_newest(self, run: Run) -> tuple[Path, dict[str, np.ndarray] | None]:
+        """Return the newest whole state, and the file that holds it; None if the streams begin from reset."""
+        templates = self._collect_arrays()
+        try:
+            if os.path.lexists(self.path):
+                arrays = read_arrays(self.path, self._header, MISMATCHES, templates)
+                self._is_whole = True
+                return self.path, arrays
+        except DamagedState as error:
+            if os.path.lexists(self.last):
+                arrays = read_arrays(self.last, self._header, MISMATCHES, templates)
+                run.source.say(f"{error}; goes on from {self.last}, the state before it")
+                return self.last, arrays
+            if self.path.stat().st_size:
+                raise
+            run.source.say(f"{self.path}: is empty, and there is no {self.last.name}: begins from reset")
+        return self.path, None
 
     def on_end(self, run: Run) -> None:
         """Write the state file, if each source was read to its end or the user ended the stream."""
         if not all(stream.frames.ended for stream in self.streams):
             run.source.say(f"{self.path} stays as it was: not all was read")
             return
+        if self._is_whole:
+            with atomic_write(self.last) as (part,):
+                part.write_bytes(read_regular(self.path))
         write_arrays(self.path, self._header, self._collect_arrays())
         for stream in self.streams:
             stream.account.add(used=stream.frames.framer.time_state.waiting)

@@ -18,6 +18,7 @@ import plif_train
 import runtime
 from plif_export import export
 from runtime.core.base.errors import PlifError
+from runtime.core.stream.observe import Observer
 from runtime.native import is_built
 from tests.networks import digits_network, firing
 
@@ -128,7 +129,6 @@ class Runs:
 
 
 HOSTILE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
-    "empty": ("no state", lambda w: b""),
     "a pickle": ("no state", lambda w: pickle.dumps(Runs())),
     "cut": ("no state", lambda w: w[: len(w) // 2]),
     "a flipped bit": ("no state", lambda w: w[:5000] + bytes([w[5000] ^ 1]) + w[5001:]),
@@ -176,3 +176,40 @@ def test_a_state_is_written_whole_or_not_at_all(digits_onnx: Path, tmp_path: Pat
     with pytest.raises(PlifError, match="cannot be written"):
         list(run)
     assert list(tmp_path.iterdir()) == []
+
+
+class Notes(Observer):
+    def __init__(self) -> None:
+        self.notes = list[str]()
+
+    def on_note(self, source: str, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "a flipped bit"])
+def test_a_damaged_state_gives_way_to_the_one_before_it(digits_onnx: Path, tmp_path: Path, damage: str) -> None:
+    path, last, model = tmp_path / "s.npz", tmp_path / "s.npz.last", runtime.load(digits_onnx, "onnxruntime")
+    list(model.stream(FIRST, framing=FRAMING, state=str(path)))
+    first = path.read_bytes()
+    assert not last.exists()
+    list(model.stream(LATER, framing=FRAMING, state=str(path)))
+    assert last.read_bytes() == first != path.read_bytes()
+    path.write_bytes(b"" if damage == "empty" else HOSTILE[damage][1](path.read_bytes()))
+    said = Notes()
+    run = model.stream(LATER, framing=FRAMING, state=str(path), observers=[said])
+    with zipfile.ZipFile(last) as archive:
+        steps = np.load(io.BytesIO(archive.read("session.steps.npy")))
+    assert np.array_equal(run.session.steps, steps) and "goes on from" in said.notes[0] and str(last) in said.notes[0]
+    list(run)
+    assert last.read_bytes() == first  # what was damaged never takes its place
+    assert runtime.load(digits_onnx, "onnxruntime").stream(LATER, framing=FRAMING, state=str(path)).session.steps[0] > 0
+
+
+def test_an_empty_state_stops_no_service(digits_onnx: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.npz"
+    path.touch()
+    list(runtime.load(digits_onnx, "onnxruntime").stream(FIRST, framing=FRAMING, state=str(path)))
+    assert path.stat().st_size > 1000
+    path.write_bytes(b"PK")
+    with pytest.raises(PlifError, match="no state"):  # without one before it nothing is guessed
+        runtime.load(digits_onnx, "onnxruntime").stream(FIRST, framing=FRAMING, state=str(path))

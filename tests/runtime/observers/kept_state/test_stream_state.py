@@ -244,6 +244,10 @@ def test_the_command_line_goes_on_and_refuses_in_one_line(
     assert run([*command, "--state", str(tmp_path / "s.npz"), "--record", str(tmp_path / "r")]) == 2
     assert "use one of them" in capsys.readouterr().err
     (tmp_path / "s.npz").write_bytes(b"PK")
+    assert run([*command, "--state", str(tmp_path / "s.npz")]) == 0  # from the state before it, and says so
+    assert "goes on from" in capsys.readouterr().err
+    (tmp_path / "s.npz").write_bytes(b"PK")
+    (tmp_path / "s.npz.last").unlink()
     assert run([*command, "--state", str(tmp_path / "s.npz")]) == 2
     err = capsys.readouterr().err
     assert "s.npz: is no state of a stream of plif" in err and err.count("\n") == 1
