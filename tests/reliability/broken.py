@@ -82,6 +82,10 @@ CHANGES = (
            "exp(-(double)(dt_us > 0 ? dt_us : 0) / (double)r->tau_us)", "1.0", (f"{HERE}drift.py",)),
     Change("Ctrl-C interrupts an import", "runtime/core/cli/signals.py",
            '"importlib" in name or', "False and", (f"{HERE}interrupts.py",)),
+    Change("a file is renamed before it is on the disk", "runtime/core/base/files.py",
+           '_sync(*source.rglob("*"), source)', "pass", (f"{HERE}power_cut.py",)),
+    Change("a rename is not synced", "runtime/core/base/files.py",
+           "_sync(*dict.fromkeys(path.parent for path in paths))", "pass", (f"{HERE}power_cut.py",)),
 )  # fmt: skip
 
 # Mistakes that plif once had, made again.
