@@ -4,6 +4,7 @@ HOST is the address to listen at: 127.0.0.1, that of one network card, or 0.0.0.
     from=, owner=  the accepted senders (runtime/sources/udp/ownership.py); first, 60s
     lost=2s        silence after which the source counts as lost, until the next datagram
     end=10s        silence after which the stream ends
+    reorder=2ms    how long a datagram may wait for one that was sent before it (reorder.py); off: not at all
 
 The receiver sleeps in poll() until a datagram arrives, then takes all that have arrived into one buffer, and decodes
 them at once. The only queue is that of the socket, which the kernel bounds. The kernel counts the datagrams that did
@@ -16,7 +17,6 @@ jump that no datagram confirms count as invalid.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import select
 import socket
@@ -34,17 +34,17 @@ from runtime.core.events.sources.usable import keep_usable, split_packets
 from runtime.sources.udp.address import Address
 from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, DatagramDecoder
 from runtime.sources.udp.ownership import Ownership, to_plain_address
+from runtime.sources.udp.receiving import RXQ_OVFL, bind_socket, name_remedy
+from runtime.sources.udp.reorder import WINDOW_US, Arranged, Reorder
 from runtime.sources.udp.timeline import Timeline
 
 EXAMPLE = "udp://127.0.0.1:7777?format=t64&sensor=346x260"
-OPTIONS = ("format", "sensor", "from", "owner", "lost", "end")
+OPTIONS = ("format", "sensor", "from", "owner", "lost", "end", "reorder")
 DATAGRAM_BYTES = 65536  # no UDP datagram is longer
 MAX_PER_TURN = 4096  # datagrams of any sender in one turn; this bounds the delay of our events
 MAX_CLOCKS = 64  # senders with a known clock; anybody can forge more
-WANTED_BUFFER = 8 << 20
 LOST_S = 2.0
-RXQ_OVFL = 40  # socket.SO_RXQ_OVFL of Linux, which Python's module does not name
-RCVBUFFORCE = 33
+MAX_WINDOW_S = 1.0
 
 
 class UdpSource(Source):
@@ -68,37 +68,38 @@ class UdpSource(Source):
             raise PlifError(f"{name}: datagrams do not contain the sensor size; add it, for example &sensor=346x260")
         self.sensor = size
         self._lost_s, self._end_s = address.seconds("lost", None) or LOST_S, address.seconds("end", None)
+        self._window_us = 0 if address.options.get("reorder") == "off" else self._read_window(address)
         self.datagrams = dict.fromkeys(
-            ("received", "malformed", "foreign", "takeovers", "dropped_by_kernel", "missing"), 0
+            (
+                "received",
+                "malformed",
+                "foreign",
+                "takeovers",
+                "dropped_by_kernel",
+                "missing",
+                "duplicates",
+                "reordered",
+            ),
+            0,
         )
         family, bind_address = address.resolve(socket.SOCK_DGRAM)
         self._ownership = Ownership(address, family, self._lost_s, self.datagrams, lambda text: self.say(text))
         self._heard_us = self._empty_us = 0  # the time of the last accepted datagram, and of the last empty socket
         self._clocks: dict[
-            object, tuple[DatagramDecoder, Timeline]
+            object, tuple[DatagramDecoder, Timeline, Reorder | None]
         ] = {}  # by sender; the latest sender is the last entry
         self._has_warned = False
-        self._socket = self._bind(family, bind_address)
+        self._socket, self.buffer_bytes = bind_socket(name, family, bind_address)
         self._listen_address: str | None = None  # the bound address, while packets() runs
         self._wake = socket.socketpair()
         self._failed = False
 
-    def _bind(self, family: socket.AddressFamily, bind_address: tuple[object, ...]) -> socket.socket:
-        bound = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            self.buffer_bytes = _enlarge_buffer(bound)
-            if sys.platform == "linux":
-                bound.setsockopt(socket.SOL_SOCKET, RXQ_OVFL, 1)
-            bound.bind(bind_address)
-            bound.setblocking(False)
-        except OSError as error:
-            bound.close()
-            hint = {
-                errno.EADDRINUSE: "another program listens there; stop it or take another port",
-                errno.EADDRNOTAVAIL: "that is no address of this machine; use 0.0.0.0 for all of its own",
-            }.get(error.errno or 0, "see who may listen there")
-            raise PlifError(f"{self.name}: cannot listen ({error.strerror}): {hint}") from None
-        return bound
+    @staticmethod
+    def _read_window(address: Address) -> int:
+        seconds = address.seconds("reorder", None)
+        if seconds is not None and seconds > MAX_WINDOW_S:
+            raise PlifError(f"{address.spec}: reorder={seconds:g}s: expected at most {MAX_WINDOW_S:g}s, or off")
+        return WINDOW_US if seconds is None else int(1e6 * seconds)
 
     def status(self) -> dict[str, object]:
         return {"listens": self._listen_address, **self._ownership.status(_now_us())}
@@ -179,31 +180,58 @@ class UdpSource(Source):
             first, *following = run
             last = following[-1] if following else first
             clock = self._clocks.pop(sender, None)
-            decoder, timeline = clock or (DATAGRAM_FORMATS[self.format].decoder(self.losses), Timeline(self._refuse))
-            self._clocks[sender] = decoder, timeline
-            decoder.unwrap.expected_us, missing = timeline.expected_us(now_us), decoder.lost
+            if clock is None:
+                clock = DATAGRAM_FORMATS[self.format].decoder(self.losses), Timeline(self._refuse), self._make_order()
+            self._clocks[sender], order = clock, clock[2]
             own_ends = [end - begin for end in ends[first : last + 1]]
-            events = decoder.feed(data[begin : ends[last]], own_ends, arrived_us[first : last + 1])
-            self.datagrams["missing"] += decoder.lost - missing
+            own = data[begin : ends[last]], own_ends, arrived_us[first : last + 1]
             begin = ends[last]
-            if timeline.try_continue(events["t"], now_us):  # the usual case
-                yield keep_usable(events, self.sensor, self.losses)
-                continue
-            for datagram in np.split(events, decoder.ends[:-1]):
-                yield from timeline.accept_datagram(keep_usable(datagram, self.sensor, self.losses), now_us)
+            if order is not None and self.format == "spif" and own[0][3] >> 7:  # without times there is no order
+                yield from self._decode(clock, order.release(now_us, end=True), now_us)
+                order = None
+            yield from self._decode(clock, own if order is None else order.arrange(*own), now_us)
         while len(self._clocks) > MAX_CLOCKS:
-            _, timeline = self._clocks.pop(next(iter(self._clocks)))
-            yield from timeline.flush_pending(now_us, end=True)
+            yield from self._flush(self._clocks.pop(next(iter(self._clocks))), now_us, end=True)
+
+    def _decode(
+        self, clock: tuple[DatagramDecoder, Timeline, Reorder | None], arranged: Arranged, now_us: int
+    ) -> Iterator[np.ndarray]:
+        """Decode datagrams of one sender that are in order, and yield the events [N] whose times are plausible."""
+        (decoder, timeline, _), (data, ends, arrived_us) = clock, arranged
+        if not ends:
+            return
+        decoder.unwrap.expected_us, missing = timeline.expected_us(now_us), decoder.lost
+        events = decoder.feed(data, ends, arrived_us)
+        self.datagrams["missing"] += decoder.lost - missing
+        if timeline.try_continue(events["t"], now_us):  # the usual case
+            yield keep_usable(events, self.sensor, self.losses)
+            return
+        for datagram in np.split(events, decoder.ends[:-1]):
+            yield from timeline.accept_datagram(keep_usable(datagram, self.sensor, self.losses), now_us)
+
+    def _make_order(self) -> Reorder | None:
+        key = DATAGRAM_FORMATS[self.format].key
+        return Reorder(key, self.format == "jaer", self.datagrams, self._window_us) if self._window_us else None
+
+    def _flush(
+        self, clock: tuple[DatagramDecoder, Timeline, Reorder | None], now_us: int, end: bool = False
+    ) -> Iterator[np.ndarray]:
+        """Yield the packets [N] of one sender that were held back, to come in order or for a doubtful time."""
+        _, timeline, order = clock
+        if order is not None:
+            yield from self._decode(clock, order.release(now_us, end), now_us)
+        yield from timeline.flush_pending(now_us, end)
 
     def _flush_pending(self, end: bool = False) -> Iterator[np.ndarray]:
-        """Yield the packets [N] that were held back for a doubtful time, of each sender that has been silent since."""
-        for _, timeline in self._clocks.values():
-            yield from timeline.flush_pending(_now_us(), end)
+        """Yield the packets [N] that were held back, of each sender that has been silent since."""
+        for clock in self._clocks.values():
+            yield from self._flush(clock, _now_us(), end)
 
     @property
     def _due_us(self) -> int | None:
         """The time at which the next held-back UDP datagram is accepted if no other comes before; None if none is held."""
-        return min((due for _, timeline in self._clocks.values() if (due := timeline.due_us) is not None), default=None)
+        dues = (held.due_us for _, *holders in self._clocks.values() for held in holders if held is not None)
+        return min((due for due in dues if due is not None), default=None)
 
     def _refuse(self, count: int) -> None:
         if not self._has_warned:
@@ -297,7 +325,12 @@ class UdpSource(Source):
         if counts["dropped_by_kernel"]:
             self.notes.append(
                 f"{self.name}: the kernel dropped {counts['dropped_by_kernel']} datagrams before we could read them "
-                f"(socket buffer {self.buffer_bytes} bytes; {_remedy(self.buffer_bytes)})"
+                f"(socket buffer {self.buffer_bytes} bytes; {name_remedy(self.buffer_bytes)})"
+            )
+        if counts["reordered"] or counts["duplicates"]:
+            self.notes.append(
+                f"{self.name}: {counts['reordered']} datagrams came out of order and were put back, "
+                f"{counts['duplicates']} came twice"
             )
         if counts["missing"]:
             self.notes.append(f"{self.name}: {counts['missing']} datagrams are missing in the sender's sequence")
@@ -309,23 +342,6 @@ class UdpSource(Source):
 
 def _now_us() -> int:
     return time.monotonic_ns() // 1000
-
-
-def _remedy(buffer_bytes: int) -> str:
-    if sys.platform != "linux" or buffer_bytes >= 2 * WANTED_BUFFER:  # Linux reports twice the requested size
-        return "as large as we ask for; send less, or leave this program more of the processor"
-    return f"raise it: sysctl -w net.core.rmem_max={WANTED_BUFFER}"
-
-
-def _enlarge_buffer(sock: socket.socket) -> int:
-    """Enlarge a socket's receive buffer as far as the kernel allows; return its size in bytes."""
-    for option in (RCVBUFFORCE, socket.SO_RCVBUF) if sys.platform == "linux" else (socket.SO_RCVBUF,):
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, option, WANTED_BUFFER)
-            break
-        except OSError:  # no privilege to exceed rmem_max: use the other option
-            continue
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
 
 SOURCE = UdpSource

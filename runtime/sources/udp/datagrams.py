@@ -226,13 +226,14 @@ class DatagramFormat:
     decoder: Callable[[Losses], DatagramDecoder]
     encode: Callable[[np.ndarray], np.ndarray]
     largest: tuple[int, int]
+    key: tuple[int, int, str]
 
 
 DATAGRAM_FORMATS: dict[str, DatagramFormat] = {
-    "t64": DatagramFormat(T64Decoder, _encode_t64, (65536, 65536)),
-    "t32": DatagramFormat(T32Decoder, _encode_t32, (65536, 32768)),
-    "spif": DatagramFormat(SpifDecoder, _encode_spif, (32768, 32768)),
-    "jaer": DatagramFormat(JaerDecoder, _encode_jaer, (128, 128)),
+    "t64": DatagramFormat(T64Decoder, _encode_t64, (65536, 65536), (0, 8, "little")),
+    "t32": DatagramFormat(T32Decoder, _encode_t32, (65536, 32768), (0, 4, "little")),
+    "spif": DatagramFormat(SpifDecoder, _encode_spif, (32768, 32768), (4, 4, "little")),
+    "jaer": DatagramFormat(JaerDecoder, _encode_jaer, (128, 128), (0, 4, "big")),
 }
 
 

@@ -275,7 +275,7 @@ def test_with_from_any_each_sender_has_a_clock_of_its_own_and_nobody_is_refused(
 
 
 def test_with_from_any_the_datagrams_of_one_moment_keep_their_order_and_sequences_of_senders_do_not_mix() -> None:
-    source = listen("format=jaer&from=any", sensor="")
+    source = listen("format=jaer&from=any&reorder=off", sensor="")
     bodies = [
         next(encode_datagrams(make_events([t], [3], [4], [True]), "jaer", 1, sequence))
         for t, sequence in ((1, 7), (2, 100), (3, 101), (4, 8), (5, 103))
