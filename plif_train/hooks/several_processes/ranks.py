@@ -144,7 +144,7 @@ def _start_rank(rank: int, size: int, port: int, stderr: int) -> subprocess.Pope
 
     Its stderr goes to the file descriptor `stderr`.
     """
-    code = "import sys; from runtime.core.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    code = "import sys; sys.path[:] = filter(None, sys.path); from runtime.core.cli.main import run; sys.exit(run(sys.argv[1:]))"
     rank_settings = {
         "RANK": rank,
         "LOCAL_RANK": rank,

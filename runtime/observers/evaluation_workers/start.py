@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
+SAFE_PATH = "PYTHONSAFEPATH"
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -20,9 +22,10 @@ def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BasePr
     process. A closed pipe tells the process that the parent is gone.
     """
     # not forked: a child would inherit the threads of engines, and of the parent's BLAS, in an unknown state
-    context = get_context("spawn")
+    context, safe = get_context("spawn"), os.environ.get(SAFE_PATH)
     ours, theirs = context.Pipe()
     process = context.Process(target=_worker_main, args=(serve, theirs, *arguments), name="plif-worker", daemon=True)
+    os.environ[SAFE_PATH] = "1"  # from 3.11 on no module of the working folder runs in the child, whatever its name
     resource_tracker.ensure_running()  # its start would unblock signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # a half-started child would print a traceback
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
@@ -31,6 +34,9 @@ def start_worker(serve: Callable[..., None], *arguments: object) -> tuple[BasePr
     finally:
         sys.modules["__main__"] = main
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        del os.environ[SAFE_PATH]
+        if safe is not None:
+            os.environ[SAFE_PATH] = safe
     theirs.close()
     return process, ours
 
