@@ -45,7 +45,7 @@ def test_no_command_runs_them(folder: Path) -> None:
 
 def test_no_process_of_a_training_runs_them(folder: Path) -> None:
     network = ["c2k3s2-PLIF-FC20-PLIF-APk2s2", "--data", "digits:12", "--T", "4"]
-    run(folder, "train", *network, "--epochs", "1", "--devices", "cpu,cpu", "--out", "t.pt")
+    run(folder, "train", *network, "--epochs", "1", "--devices", "cpu:2", "--out", "t.pt")
     assert [path.name for path in folder.glob("ran-*")] == []
 
 
