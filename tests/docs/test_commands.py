@@ -43,7 +43,7 @@ NOT_RUN = {  # the beginning of a line (a pattern) -> why it is not run here
     r"plif (paper figures|export) runs\b|plif (eval|paper figures) fmnist": "what those leave; "
     "tests/plif_train/commands/paper_figures/test_figures_runs.py",
     r"plif data nmnist-sim": "needs MNIST; tests/runtime/core/test_data.py simulates",
-    r"plif (train (digits|gesture|models/gesture-people(-[2345])?\.toml) |data gesture-sim --part .*--seed 2601)": TIME,
+    r"plif (train (digits|gesture|models/gesture-people(-[23456])?\.toml) |data gesture-sim --part .*--seed 2601)": TIME,
     r"plif train live c16k5s4": TIME,
     r"plif train live --from model.pt --data folder:mine --data": "needs DVS128 Gesture; tests/plif_train/hooks/begin_from",
     r"plif export net\.(pth|nir)": "tests/plif_export/readers/state_dict, tests/plif_export/readers/nir_file",
