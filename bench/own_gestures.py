@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import plif
 import plif_train
 from plif_export import export
-from runtime.commands.record.guide import Progress, record
+from runtime.commands.record.guide import Prompt, record
 from runtime.core.base.text import say
 from runtime.core.events import Source
 from runtime.datasets.dvs128_gesture.set import CLASSES
@@ -47,8 +47,8 @@ class AskedPerson(Source):
         self.number, self.seconds, self.asked = number, seconds, ""
         self.performer = draw_performer((SEED, 1, number), True, None, SIZE)
 
-    def hear(self, progress: Progress) -> None:
-        self.asked = progress.take.label if progress.phase == "go" else ""
+    def hear(self, prompt: Prompt) -> None:
+        self.asked = prompt.take.label if prompt.phase == "go" else ""
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)

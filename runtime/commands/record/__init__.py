@@ -15,7 +15,7 @@ from runtime.core.base.text import say
 from runtime.core.cli.output import Output, print_json
 
 if TYPE_CHECKING:
-    from runtime.commands.record.guide import Progress
+    from runtime.commands.record.guide import Prompt
 
 
 class GuideOptions(OptionRecord):
@@ -37,17 +37,17 @@ def command(
             "record: expected --guide; what a network answers is recorded by plif stream MODEL SOURCE --record DIR"
         )
 
-    def tell(progress: Progress) -> None:
-        take = progress.take
+    def tell(prompt: Prompt) -> None:
+        take = prompt.take
         if output.as_json:
             number = {"gesture": take.number + 1, "of": take.of, "class": take.label, "split": take.split}
-            print_json({**number, "phase": progress.phase, "events": progress.events}, compact=True)
-        elif progress.phase == "get ready":
+            print_json({**number, "phase": prompt.phase, "events": prompt.events}, compact=True)
+        elif prompt.phase == "get ready":
             say(f"{take.number + 1}/{take.of}  next: {take.label}")
-        elif progress.phase == "go":
+        elif prompt.phase == "go":
             say(f"         {take.label}: now, for {options.seconds:g} s\a")
         else:
-            say(f"         {progress.phase}, {progress.events} events")
+            say(f"         {prompt.phase}, {prompt.events} events")
 
     try:
         found = record(source, tell=tell, **vars(options))

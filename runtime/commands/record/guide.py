@@ -43,8 +43,11 @@ class Take(NamedTuple):
         return out / self.split / self.label / f"{self.round:03d}.aedat"
 
 
-class Progress(NamedTuple):
-    """What happens: take, and `phase` "get ready", "go", "kept", "too quiet"; events of a take that ended."""
+class Prompt(NamedTuple):
+    """A prompt for the person: the gesture to make, and its phase.
+
+    phase   "get ready", "go", "kept" or "too quiet";  events: of a gesture that ended
+    """
 
     take: Take
     phase: str
@@ -63,7 +66,7 @@ def list_takes(classes: Sequence[str], rounds: int) -> list[Take]:
 
 @with_fields(RecordingOptions)
 def record(
-    source: str | Source, *, tell: Callable[[Progress], None] = lambda progress: None, **options: Any
+    source: str | Source, *, tell: Callable[[Prompt], None] = lambda prompt: None, **options: Any
 ) -> dict[str, object]:
     """Record gestures that a person makes as `tell` asks for them, into folders by class; return what is there now.
 
@@ -86,7 +89,7 @@ def record(
             feed.set_orientation(settings.up)
         feed.tick_s = TICK_S
         try:
-            quiet = _record_all(_Timed(feed), missing, settings, tell)
+            quiet = _record_all(_TimedFeed(feed), missing, settings, tell)
         finally:
             feed.close()
     if quiet:
@@ -104,7 +107,7 @@ def record(
     }
 
 
-class _Timed:
+class _TimedFeed:
     """A source's packets with the time at which each is read, in seconds: of this machine, or of a recording's events."""
 
     def __init__(self, source: Source) -> None:
@@ -132,17 +135,17 @@ class _Timed:
 
 
 def _record_all(
-    feed: _Timed, takes: Sequence[Take], settings: RecordingOptions, tell: Callable[[Progress], None]
+    feed: _TimedFeed, takes: Sequence[Take], settings: RecordingOptions, tell: Callable[[Prompt], None]
 ) -> list[Take]:
     """Record takes in order, each that is too quiet again; return those that were too quiet twice."""
     quiet: list[Take] = []
     least = LEAST_EVENTS_S * settings.seconds
     for take in takes:
         for again in (False, True):
-            tell(Progress(take, "get ready"))
+            tell(Prompt(take, "get ready"))
             _, goes_on = feed.read_for(settings.pause)
             if goes_on:
-                tell(Progress(take, "go"))
+                tell(Prompt(take, "go"))
                 packets, goes_on = feed.read_for(settings.seconds)
             if not goes_on:
                 raise PlifError(
@@ -152,9 +155,9 @@ def _record_all(
             events = np.concatenate(packets) if packets else np.zeros(0)
             if len(events) >= least:
                 _write(take, events, feed.source, settings.out)
-                tell(Progress(take, "kept", len(events)))
+                tell(Prompt(take, "kept", len(events)))
                 break
-            tell(Progress(take, "too quiet", len(events)))
+            tell(Prompt(take, "too quiet", len(events)))
             if again:
                 quiet.append(take)
     return quiet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.core.base.declared import ReadingOptions
+from runtime.core.base.declared import ViewOptions
 from runtime.core.base.errors import PlifError
 from runtime.core.base.options import option
 
@@ -22,7 +22,7 @@ def _parse_classes(flag: str, value: object) -> object:
     return names
 
 
-class RecordingOptions(ReadingOptions):
+class RecordingOptions(ViewOptions):
     """The command-line options for recording one's own gestures."""
 
     out: Path = option("The folder of the recordings; one that holds some is gone on with.", default=Path("gestures"))
@@ -33,7 +33,6 @@ class RecordingOptions(ReadingOptions):
         typed=str | None,
         metavar="A,B,..",
     )
-    up: str | None = option("The side of the stored picture where heads are: top, left, right or bottom.", default=None)
     rounds: int = option(
         "How often each gesture is made; the last quarter of the rounds is the test.", default=10, least=2
     )

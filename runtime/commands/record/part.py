@@ -3,5 +3,5 @@
 CONTRACT = "Command"
 ABOUT = "Records your own gestures: says which to make, and when; labels and splits them."
 GIVES = {"record": "runtime.commands.record.guide:record"}
-NEEDS = ("runtime/formats/aedat31", "runtime/datasets/own_recordings")
+NEEDS = ("runtime/formats/aedat31",)
 PAGE = "docs/own-gestures.md"

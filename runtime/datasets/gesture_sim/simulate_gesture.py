@@ -18,7 +18,7 @@ recording:
               other_gestures (runtime.datasets.motion.simulate_motion.record_people); every fourth actor is held out
     hands     12 windows of 0.8 s of a bare hand before the lens (performers/hands.py): two waves, four circles, and six
               that make no gesture
-    raised    three scenes of 4 s of a person who raises an arm and makes no gesture (motion/raised.py)
+    raised    three scenes of 4 s of a person who raises an arm and makes no gesture (lookalikes.py)
     swings    six scenes of 2 s of things that swing, turn or tremble (performers/swinging.py)
 
     laws      2: gestures with the wider ranges of recorded people: slower, higher, with a moving elbow (gestures.WIDE_PACES)

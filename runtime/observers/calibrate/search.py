@@ -21,7 +21,6 @@ from runtime.observers.calibrate.labels import (
     poisson_interval,
     score_gesture,
 )
-from runtime.observers.calibrate.margins import choose_class_margins
 
 LEAK_MARGINS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 CUSUM_MARGINS = (0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.5, 1.0)
@@ -202,3 +201,22 @@ class RuleSearch:
             if self.allows(candidate):
                 return candidate if candidate.cost < best.cost else None
         return None
+
+
+def choose_class_margins(missed: np.ndarray, false: np.ndarray, max_false: int) -> list[int]:
+    """Choose a margin (row) for each class: fewest missed gestures in all, with at most `max_false` false labels.
+
+    missed, false  int [rows, classes]: the numbers of each class with that row. Classes are taken as independent.
+                   Returns [] if no choice keeps the bound.
+    """
+    # index: the most false labels so far
+    sums, rows = np.zeros(max_false + 1), [list[int]() for _ in range(max_false + 1)]
+    for k in range(missed.shape[1]):
+        before, chosen = sums, rows
+        sums, rows = np.full(max_false + 1, np.inf), [list[int]() for _ in range(max_false + 1)]
+        for i in reversed(range(len(missed))):  # the largest margin of equals wins
+            for n in range(false[i, k], max_false + 1):
+                cost = before[n - false[i, k]] + missed[i, k]
+                if cost < sums[n]:
+                    sums[n], rows[n] = cost, [*chosen[n - false[i, k]], i]
+    return rows[max_false]

@@ -31,10 +31,9 @@ from runtime.core.base.errors import PlifError
 from runtime.core.events.formats.base import Losses
 from runtime.core.events.sources.base import TICK, Source
 from runtime.core.events.sources.usable import keep_usable, split_packets
-from runtime.sources.udp.address import Address
+from runtime.sources.udp.address import RXQ_OVFL, Address, bind_socket, name_remedy
 from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, DatagramDecoder
 from runtime.sources.udp.ownership import Ownership, to_plain_address
-from runtime.sources.udp.receiving import RXQ_OVFL, bind_socket, name_remedy
 from runtime.sources.udp.reorder import WINDOW_US, Arranged, Reorder
 from runtime.sources.udp.timeline import Timeline
 

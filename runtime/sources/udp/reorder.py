@@ -29,7 +29,7 @@ MAX_HELD, MAX_HELD_BYTES = 256, 4 << 20  # datagrams
 REMEMBERED = 64  # datagrams, to know a duplicate
 
 
-class Held(NamedTuple):
+class HeldDatagram(NamedTuple):
     """A datagram, its key, and its time of arrival in us."""
 
     key: int
@@ -54,7 +54,7 @@ class Reorder:
         self._half, self._numbered, self._window_us = 1 << (8 * self._bytes - 1), numbered, window_us
         self._far = FAR if numbered else FAR_US
         self._last: int | None = None  # the key that was released last
-        self._held: list[Held] = []
+        self._held: list[HeldDatagram] = []
         self._seen: deque[bytes] = deque(maxlen=REMEMBERED)
         self._disorder_us: int | None = None  # when a datagram came too late, of times
         self._counts = counts
@@ -75,9 +75,9 @@ class Reorder:
             self._last = keys[-1]
             self._seen.extend(data[begin:end].tobytes() for begin, end in spans[-REMEMBERED:])
             return data, ends, arrived_us
-        released = list[Held]()
+        released = list[HeldDatagram]()
         for key, (begin, end), now_us in zip(keys, spans, arrived_us, strict=True):
-            released += self._take(Held(key, now_us, data[begin:end].tobytes()))
+            released += self._take(HeldDatagram(key, now_us, data[begin:end].tobytes()))
             released += self._let_go(now_us)
         return self._join(released)
 
@@ -85,7 +85,7 @@ class Reorder:
         """Return the held datagrams that have waited for the window, or all at the end, in order."""
         return self._join(self._let_go(now_us, end))
 
-    def _take(self, one: Held) -> list[Held]:
+    def _take(self, one: HeldDatagram) -> list[HeldDatagram]:
         """Return what a datagram releases: itself, nothing, or those that waited for it."""
         ahead = self._far + 1 if self._last is None else self._distance(one.key)
         if (ahead <= 0 and one.data in self._seen) or any(one.data == held.data for held in self._held):
@@ -105,9 +105,9 @@ class Reorder:
         self._held.append(one)
         return []
 
-    def _follow(self) -> list[Held]:
+    def _follow(self) -> list[HeldDatagram]:
         """Return the held datagrams whose numbers follow the one released last."""
-        freed = list[Held]()
+        freed = list[HeldDatagram]()
         while (following := next((held for held in self._held if self._distance(held.key) == 1), None)) is not None:
             self._held.remove(following)
             self._last = following.key
@@ -115,9 +115,9 @@ class Reorder:
             self._counts["reordered"] += 1
         return freed
 
-    def _let_go(self, now_us: int, end: bool = False) -> list[Held]:
+    def _let_go(self, now_us: int, end: bool = False) -> list[HeldDatagram]:
         """Return the held datagrams that have waited long enough, and those before them, in order."""
-        freed = list[Held]()
+        freed = list[HeldDatagram]()
         while self._held:
             full = len(self._held) > MAX_HELD or sum(len(held.data) for held in self._held) > MAX_HELD_BYTES
             if not (end or full or now_us - self._held[0].arrived_us >= self._window_us):  # they stand as they arrived
@@ -151,7 +151,7 @@ class Reorder:
         return [int.from_bytes(view[at : at + width], self._order) for at in begins]  # type: ignore[arg-type]
 
     @staticmethod
-    def _join(released: Sequence[Held]) -> Arranged:
+    def _join(released: Sequence[HeldDatagram]) -> Arranged:
         data = np.frombuffer(b"".join(one.data for one in released), np.uint8)
         ends = np.cumsum([len(one.data) for one in released], dtype=np.int64).tolist()
         return data, ends, [one.arrived_us for one in released]

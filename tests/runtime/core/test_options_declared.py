@@ -48,6 +48,7 @@ OTHER_CALLS = {
 # names that mean something else in several commands
 SEVERAL = {
     "against": "what eval compares with, what verify proves against",
+    "classes": "of a model without a card, of gestures to record",
     "batch": "samples of eval and predict, streams of an export",
     "data": "needed by eval; beside it in bench and verify; of the paper and its figures",
     "engine": "one, several of bench, one more of verify",

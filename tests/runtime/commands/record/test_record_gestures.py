@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.commands.record.guide import LEAST_EVENTS_S, Progress, list_takes, record
+from runtime.commands.record.guide import LEAST_EVENTS_S, Prompt, list_takes, record
 from runtime.core.base.errors import CheckFailed, PlifError
 from runtime.core.cli.main import run
 from runtime.core.data import open_dataset
@@ -26,11 +26,11 @@ class Person(Source):
 
     def __init__(self, lasts_s: float = 1e9, lazy: tuple[int, ...] = ()) -> None:
         super().__init__("person")
-        self.lasts_s, self.lazy, self.now, self.asked = lasts_s, lazy, "", list[Progress]()
+        self.lasts_s, self.lazy, self.now, self.asked = lasts_s, lazy, "", list[Prompt]()
 
-    def hear(self, progress: Progress) -> None:
-        self.asked.append(progress)
-        self.now = progress.take.label if progress.phase == "go" and progress.take.number not in self.lazy else ""
+    def hear(self, prompt: Prompt) -> None:
+        self.asked.append(prompt)
+        self.now = prompt.take.label if prompt.phase == "go" and prompt.take.number not in self.lazy else ""
 
     def packets(self, max_events: int = 65536) -> Iterator[np.ndarray]:
         self.begin(max_events)
@@ -60,7 +60,7 @@ def test_gestures_are_asked_for_and_become_a_set_with_a_test_of_the_last_rounds(
         made = np.bincount(events["x"]).argmax()
         assert size == SIZE and made == 10 * (1 + CLASSES.index(train.classes[train.label(i)]))
         assert events["t"][0] == 0 and 400_000 < events["t"][-1] < 600_000
-    rounds = [progress.take.round for progress in person.asked if progress.phase == "kept"]
+    rounds = [prompt.take.round for prompt in person.asked if prompt.phase == "kept"]
     assert rounds == sorted(rounds) and rounds[-3:] == [4, 4, 4]
 
 
@@ -87,7 +87,7 @@ def test_who_does_not_move_is_asked_again_and_named(tmp_path: Path) -> None:
     person = Person(lazy=(4,))
     with pytest.raises(CheckFailed, match="1 of 12 gestures had under 200 events a second twice"):
         record(person, tell=person.hear, **settings(tmp_path))
-    asked = [progress.phase for progress in person.asked if progress.take.number == 4]
+    asked = [prompt.phase for prompt in person.asked if prompt.take.number == 4]
     assert asked == ["get ready", "go", "too quiet"] * 2 and len(list(tmp_path.rglob("*.aedat"))) == 11
     assert max(p.events for p in person.asked if p.phase == "too quiet") < 0.5 * LEAST_EVENTS_S
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runtime.datasets.gesture_sim.lookalikes import list_kinds
+from runtime.datasets.gesture_sim.lookalikes import RAISED_MEASURED, RAISED_TRAINED, draw_raised_steps, list_kinds
 from runtime.datasets.gesture_sim.simulate_gesture import record_performer
 from runtime.datasets.gesture_sim.staging import Staging
-from runtime.datasets.motion import raised
 from runtime.datasets.motion.drawn import MoveMotion
 from runtime.datasets.motion.joints import J
 from runtime.datasets.performers import swinging
@@ -83,10 +82,10 @@ def test_what_measures_is_another_kind_than_what_trains(part: str) -> None:
     assert not set(list_kinds(part, True)) & set(list_kinds(part, False)) and len(list_kinds(part, True)) == 5
 
 
-@pytest.mark.parametrize("name", [*raised.MEASURED, *raised.TRAINED])
+@pytest.mark.parametrize("name", [*RAISED_MEASURED, *RAISED_TRAINED])
 def test_a_raised_arm_goes_up_and_comes_down_again(name: str) -> None:
     for seed in range(4):
-        moves = MoveMotion((seed, 5), True, 9.0, (name,), raised.draw_raised_steps, yaw_deg=50.0)
+        moves = MoveMotion((seed, 5), True, 9.0, (name,), draw_raised_steps, yaw_deg=50.0)
         joints = moves.joints_at(np.linspace(0, 9, 300))
         high = np.maximum(joints[:, J["Rwri"], 1], joints[:, J["Lwri"], 1]) - joints[:, J["hips"], 1]
         assert np.isfinite(joints).all() and np.ptp(high) > 0.15 and moves.yaw_deg == 50

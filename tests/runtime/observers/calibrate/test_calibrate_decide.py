@@ -24,9 +24,8 @@ from runtime.core.stream.options import LIVE_RULES
 from runtime.core.stream.source_framer import SourceFramer
 from runtime.observers.calibrate.exits import check_writable
 from runtime.observers.calibrate.labels import FeedOutputs, decide_labels, run_feed, score_gesture
-from runtime.observers.calibrate.margins import choose_class_margins
 from runtime.observers.calibrate.rules import calibrate_decide, iterate_frames
-from runtime.observers.calibrate.search import CONTEXT_US, IDLE, Gesture, RuleScore, RuleSearch
+from runtime.observers.calibrate.search import CONTEXT_US, IDLE, Gesture, RuleScore, RuleSearch, choose_class_margins
 from tests.conftest import REPOSITORY
 from tests.libplif import CSession, Handle
 from tests.live import free_port

@@ -19,7 +19,8 @@ from runtime.core.cli.main import run
 from runtime.core.events import EVENT_DTYPE, events_sha256, make_events, open_source
 from runtime.core.events.formats.base import Losses
 from runtime.core.stream.source_framer import SourceFramer
-from runtime.sources.udp import UdpSource, receiving
+from runtime.sources.udp import UdpSource
+from runtime.sources.udp import address as udp_address
 from runtime.sources.udp.datagrams import DATAGRAM_FORMATS, encode_datagrams
 from tests.live import free_port, until
 
@@ -219,8 +220,8 @@ def test_a_port_says_when_it_listens_and_nothing_that_is_sent_from_then_on_is_lo
 def test_what_the_kernel_drops_is_counted_and_said(wanted: int, granted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads while more comes than the socket holds; one more datagram tells how many were dropped before it. A larger
     buffer is advised where the socket got less than was asked for: without privileges, more than the system's maximum."""
-    monkeypatch.setattr(receiving, "WANTED_BUFFER", wanted)
-    monkeypatch.setattr(receiving, "RCVBUFFORCE", socket.SO_RCVBUF)
+    monkeypatch.setattr(udp_address, "WANTED_BUFFER", wanted)
+    monkeypatch.setattr(udp_address, "RCVBUFFORCE", socket.SO_RCVBUF)
     source = listen("format=t64&reorder=off")  # equal datagrams are no duplicates then
     body = bytes(13 * 4000)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
