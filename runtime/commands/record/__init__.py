@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class GuideOptions(OptionRecord):
-    """How the gestures are asked for."""
+    """The command-line option that asks a person for gestures."""
 
     guide: bool = option("Say which gesture to make, and when.", "--guide", default=False)
 

@@ -1,4 +1,4 @@
-"""What looks like a gesture and is none, and bare hands: recordings of a performer. What measures is not what trains.
+"""Recordings of bare hands, and of movements that look like a gesture and are none. Other ones measure than train.
 
 A raised hand is no wave: arms that are raised, held and lowered, a reach, a scratch, a drink, a telephone at the ear, in the form
 of the moves of runtime/datasets/motion/drawn.py, seen from about the front.

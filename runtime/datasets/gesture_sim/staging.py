@@ -1,4 +1,4 @@
-"""How simulated performers are filmed, and a recording made of scenes."""
+"""The filming of simulated performers, and recordings made of scenes."""
 
 from __future__ import annotations
 
