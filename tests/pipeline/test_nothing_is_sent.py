@@ -77,6 +77,7 @@ MADE = {
     "stream model.pt recording.bin --engine torch": "",
     "stream model.onnx udp://127.0.0.1:PORT?format=t64&sensor=34x34&end=0.3s --framing duration:20ms --dashboard 0": "",
     "send recording.bin udp://127.0.0.1:9 --speed max": "",
+    "record sim:digits?seed=1&seconds=60 --guide --classes a,b --rounds 2 --seconds 1 --pause 0.1 --out asked": "asked",
     "bench model.onnx o_openvino --seconds 0.1": "",
     f"{TINY} --out t.pt --tensorboard": "t.pt t.csv t.weights.csv t.resume.pt t.tensorboard",
     "paper figures t.pt --data digits:4 --out figures": "figures",

@@ -5,7 +5,7 @@ at once:
 
     key = next           release it, and those held that follow it
     next < key           hold it until the missing ones came, or for the window since it arrived
-    the bytes of one of the last 64 datagrams    a duplicate: counted, and dropped
+    the bytes of one of the last 64 datagrams, 100 ms ago at most    a duplicate: counted, and dropped
 
 Times show only that a datagram came too late. From then on, and until ten seconds went by without one, each datagram is held for
 the window, and the earliest are released first. So nothing is delayed where nothing is out of order. A key that is far from the
@@ -26,7 +26,7 @@ FAR = 64  # numbers
 FAR_US = 50_000
 CALM_US = 10_000_000  # without disorder, after which times are believed at once
 MAX_HELD, MAX_HELD_BYTES = 256, 4 << 20  # datagrams
-REMEMBERED = 64  # datagrams, to know a duplicate
+REMEMBERED, DOUBLED_US = 64, 100_000  # datagrams, and the time, in which the same bytes are a duplicate
 
 
 class HeldDatagram(NamedTuple):
@@ -55,7 +55,7 @@ class Reorder:
         self._far = FAR if numbered else FAR_US
         self._last: int | None = None  # the key that was released last
         self._held: list[HeldDatagram] = []
-        self._seen: deque[bytes] = deque(maxlen=REMEMBERED)
+        self._seen: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)  # times of arrival, and contents
         self._disorder_us: int | None = None  # when a datagram came too late, of times
         self._counts = counts
 
@@ -73,7 +73,8 @@ class Reorder:
         spans = list(zip([0, *ends[:-1]], ends, strict=True))
         if not self._held and (self._numbered or self._is_calm(arrived_us[0])) and self._is_in_order(keys):
             self._last = keys[-1]
-            self._seen.extend(data[begin:end].tobytes() for begin, end in spans[-REMEMBERED:])
+            newest = zip(arrived_us[-REMEMBERED:], spans[-REMEMBERED:], strict=True)
+            self._seen.extend((at_us, data[begin:end].tobytes()) for at_us, (begin, end) in newest)
             return data, ends, arrived_us
         released = list[HeldDatagram]()
         for key, (begin, end), now_us in zip(keys, spans, arrived_us, strict=True):
@@ -88,10 +89,13 @@ class Reorder:
     def _take(self, one: HeldDatagram) -> list[HeldDatagram]:
         """Return what a datagram releases: itself, nothing, or those that waited for it."""
         ahead = self._far + 1 if self._last is None else self._distance(one.key)
-        if (ahead <= 0 and one.data in self._seen) or any(one.data == held.data for held in self._held):
+        if ahead <= 0 and any(one.arrived_us - at_us <= DOUBLED_US and one.data == data for at_us, data in self._seen):
             self._counts["duplicates"] += 1
             return []
-        self._seen.append(one.data)
+        if any(one.data == held.data for held in self._held):
+            self._counts["duplicates"] += 1
+            return []
+        self._seen.append((one.arrived_us, one.data))
         if abs(ahead) > self._far:  # the first one, or another order
             freed, self._held = sorted(self._held, key=lambda held: self._distance(held.key)), []
             self._last, self._disorder_us = one.key, None

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.cells import light_cells
 from bench.decide import Seen
+from bench.own_gestures import AskedPerson
 from bench.people import Judged, answer_of
 from bench.people_shown import (
     NO_MOTION,
@@ -29,6 +31,8 @@ from plif_export import export
 from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
 from plif_train.hooks.mixed_windows.variation import Clip
+from runtime.commands.record.guide import record
+from runtime.core.events import make_events, read_events
 from runtime.core.events.frame import Frame
 from runtime.datasets.dvs128_gesture.set import CLASSES
 from runtime.observers.calibrate.labels import FeedOutputs
@@ -184,6 +188,32 @@ def test_a_larger_camera_has_rows_of_its_own_drawn_at_its_size(silent: Path, mon
         "drawn, near at 346x260, after people"
     ]  # nobody was before the usual camera
     assert "drawn, near at 346x260, by either arm" in judged.rights(judged.rule)
+
+
+def test_a_cell_lights_by_distinct_pixels_of_its_own_in_the_last_40_ms() -> None:
+    """640x480: a cell of the middle square is 3.75 pixels wide, and a pixel that fires twice counts once."""
+    t = [0, 50_000, 50_001, 50_002, 60_000, 60_001]
+    x, y = [80, 80, 80, 81, 200, 10], [0, 0, 0, 1, 100, 0]
+    events = make_events(t, x, y, [True] * 5 + [False])
+    found = {k: light_cells(events, (640, 480), k, 80_000) for k in (1, 2, 3)}
+    assert [int(found[k].sum()) for k in (1, 2, 3)] == [2, 1, 0] and found[2][1, 0, 0] == 1
+    assert light_cells(events, (640, 480), 1, 40_000).sum() == 1 and found[1][:, :, 0].sum() == 1
+
+
+def test_a_person_who_is_asked_makes_the_gestures_that_are_recorded(tmp_path: Path) -> None:
+    person = AskedPerson(0, 0.3)
+    options = {"classes": ("right_hand_wave", "other_gestures"), "rounds": 2, "seconds": 0.3, "pause": 0.1}
+    assert record(person, tell=person.hear, out=tmp_path, **options)["recorded"] == 4
+    events = [read_events(path) for path in sorted(tmp_path.rglob("right_hand_wave/*.aedat"))]
+    assert len(events) == 2 and min(map(len, events)) > 2000 and events[0]["x"].max() > 128
+
+
+@pytest.mark.large
+def test_a_whole_run_compares_cells(silent: Path) -> None:
+    words = ["--performers", "1", "--minutes", "0.1", "--noise", "1", "--pixels", "2", "--sensor", "160x130", "--json"]
+    command = [sys.executable, str(REPOSITORY / "bench" / "cells.py"), str(silent), *words]
+    rows = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["rows"]
+    assert [row["cell"] for row in rows] == ["nearest", "K=2"] and {row["false_per_min"] for row in rows} == {0.0}
 
 
 @pytest.mark.large

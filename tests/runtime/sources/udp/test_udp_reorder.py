@@ -98,6 +98,14 @@ def test_times_are_believed_again_after_ten_seconds_without_disorder(form: str) 
     assert order.arrange(np.frombuffer(bodies[4], np.uint8), [len(bodies[4])], [late])[0].tobytes() == bodies[4]
 
 
+def test_the_same_recording_sent_again_is_no_duplicate() -> None:
+    order, counts = make_order("t64")
+    bodies = list(encode_datagrams(some_events(300), "t64", 10))
+    sent = [*bodies, *bodies]
+    assert arrange(order, sent, [10 * i + 200_000 * (i >= len(bodies)) for i in range(len(sent))]) == sent
+    assert counts["duplicates"] == 0
+
+
 def test_numbers_start_again_and_jump_without_a_wait() -> None:
     order, _ = make_order("jaer")
     events = some_events(300)
