@@ -88,7 +88,7 @@ class Reorder:
 
     def _take(self, one: HeldDatagram) -> list[HeldDatagram]:
         """Return what a datagram releases: itself, nothing, or those that waited for it."""
-        ahead = self._far + 1 if self._last is None else self._distance(one.key)
+        ahead = self._distance(one.key)
         if ahead <= 0 and any(one.arrived_us - at_us <= DOUBLED_US and one.data == data for at_us, data in self._seen):
             self._counts["duplicates"] += 1
             return []
@@ -96,7 +96,8 @@ class Reorder:
             self._counts["duplicates"] += 1
             return []
         self._seen.append((one.arrived_us, one.data))
-        if abs(ahead) > self._far:  # the first one, or another order
+        newest = max((self._distance(held.key) for held in self._held), default=0)
+        if self._last is None or abs(ahead - newest) > self._far:  # the first one, or another order
             freed, self._held = sorted(self._held, key=lambda held: self._distance(held.key)), []
             self._last, self._disorder_us = one.key, None
             return [*freed, one]
