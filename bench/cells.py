@@ -24,9 +24,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.people import Judged, is_right
-from bench.people_shown import SEED, VIEWS, Size, noise
+from bench.people_shown import SECONDS, SEED, VIEWS, Size, cut_windows, noise, to_clip
 from plif_train.hooks.mixed_windows.samples import clip_to_events
-from plif_train.hooks.mixed_windows.variation import Clip
 from runtime.core.base.grammar import parse_size
 from runtime.core.base.progress import Progress
 from runtime.core.events.frame import Frame
@@ -38,7 +37,7 @@ from runtime.observers.calibrate.labels import FeedOutputs, count_false_labels, 
 from runtime.observers.calibrate.rules import iterate_frames
 from runtime.observers.calibrate.search import GRID, IDLE, RESET
 
-WINDOW_US, STEP_US = 40_000, 20_000
+WINDOW_US = 40_000
 SIDE = 128  # of the network's picture
 
 
@@ -80,13 +79,11 @@ def record_all(
     """Return windows (view, events, class) of whole and far people, and recordings of people who mean nothing."""
     windows, nothing = [], []
     with Progress("drawing") as progress:
-        count = max(1, round(60 * minutes / 12))
+        count = max(1, round(60 * minutes / SECONDS["moves"]))
         for view in ("laws 2", "far"):
             for number in range(performers):
                 events, rows = record_performer(SEED, "test", number, "windows", replace(VIEWS[view], size=size))
-                for gesture, start_us, end_us in rows:
-                    mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
-                    mine["t"] -= start_us
+                for gesture, mine in cut_windows(events, rows):
                     if gesture != OTHER:
                         windows.append((view.replace("laws 2", "whole"), mine, gesture))
                 progress.update(len(windows), 20 * performers + count)
@@ -98,8 +95,7 @@ def record_all(
 
 
 def add_noise(events: np.ndarray, hz: float, size: Size, seed: int) -> np.ndarray:
-    clip = Clip(events["t"].astype(float), events["x"].astype(float), events["y"].astype(float), events["p"])
-    return clip_to_events(noise(hz)(clip, np.random.default_rng(seed), size), size)
+    return clip_to_events(noise(hz)(to_clip(events), np.random.default_rng(seed), size), size)
 
 
 def score(

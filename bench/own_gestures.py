@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,13 +95,12 @@ def main() -> None:
             export(model, artifact, verify=False)
             for what, data in (("", f"folder:{mine}"), (" drawn", f"dvs128-gesture:{drawn}")):
                 found = plif.load(artifact).evaluate(data)
-                row[f"{name}{what}"] = f"{round(found.accuracy * found.samples)} of {found.samples}"
+                row[f"{name}{what}"] = f"{found.correct} of {found.samples}"
         rows.append(row)
         if not options.json:
             say(json.dumps(row))
     if options.json:
         print(json.dumps(rows, indent=1))
-    shutil.rmtree(options.work / "cache", ignore_errors=True)
 
 
 if __name__ == "__main__":

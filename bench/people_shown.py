@@ -10,7 +10,14 @@ import numpy as np
 
 from bench.metamorphic import CHANGES, Change, Size, as_seen
 from plif_train.hooks.mixed_windows.samples import clip_to_events
-from plif_train.hooks.mixed_windows.variation import HARD_NEGATIVES, SWAPS, Clip, reverse_time, swap_classes
+from plif_train.hooks.mixed_windows.variation import (
+    HARD_NEGATIVES,
+    SWAPS,
+    Clip,
+    merge_clips,
+    reverse_time,
+    swap_classes,
+)
 from runtime.core.api import Model
 from runtime.core.data import open_dataset
 from runtime.core.data.dataset import EventSet
@@ -61,12 +68,11 @@ def noise(hz: float) -> Change:
     """Add events at random places and times, `hz` a second and pixel."""
 
     def change(clip: Clip, rng: np.random.Generator, size: Size) -> Clip:
-        lasts_us = float(clip.t[-1] - clip.t[0]) if len(clip) else 0.0
+        begin_us, lasts_us = _span_of(clip)
         n = rng.poisson(hz * size[0] * size[1] * lasts_us / 1e6)
-        t = np.sort(rng.uniform(0, lasts_us, n))
-        return _join(
-            clip, Clip(t, rng.integers(0, size[0], n) * 1.0, rng.integers(0, size[1], n) * 1.0, rng.random(n) < 0.5)
-        )
+        t = begin_us + np.sort(rng.uniform(0, lasts_us, n))
+        x, y = rng.integers(0, size[0], n) * 1.0, rng.integers(0, size[1], n) * 1.0
+        return merge_clips([clip, Clip(t, x, y, rng.random(n) < 0.5)])
 
     return change
 
@@ -75,15 +81,20 @@ def hot_pixels(share: float, hz: float = 200.0) -> Change:
     """Let a share of the pixels fire all the time."""
 
     def change(clip: Clip, rng: np.random.Generator, size: Size) -> Clip:
-        lasts_us = float(clip.t[-1] - clip.t[0]) if len(clip) else 0.0
+        begin_us, lasts_us = _span_of(clip)
         count = max(1, round(share * size[0] * size[1]))
         which = rng.integers(0, (size[0], size[1]), (count, 2))
-        n = int(hz * lasts_us / 1e6)
-        at = which[rng.integers(0, count, n * count)]
-        t = np.sort(rng.uniform(0, lasts_us, n * count))
-        return _join(clip, Clip(t, at[:, 0] * 1.0, at[:, 1] * 1.0, rng.random(n * count) < 0.5))
+        n = int(hz * lasts_us / 1e6) * count
+        at = which[rng.integers(0, count, n)]
+        t = begin_us + np.sort(rng.uniform(0, lasts_us, n))
+        return merge_clips([clip, Clip(t, at[:, 0] * 1.0, at[:, 1] * 1.0, rng.random(n) < 0.5)])
 
     return change
+
+
+def _span_of(clip: Clip) -> tuple[float, float]:
+    """Return when a clip begins, and how long it lasts, in us."""
+    return (float(clip.t[0]), float(clip.t[-1] - clip.t[0])) if len(clip) else (0.0, 0.0)
 
 
 def tilted(degrees: float) -> Change:
@@ -97,11 +108,17 @@ def tilted(degrees: float) -> Change:
     return change
 
 
-def _join(one: Clip, other: Clip) -> Clip:
-    t = np.concatenate([one.t, other.t + (one.t[0] if len(one) else 0)])
-    order = np.argsort(t, kind="stable")
-    x, y = (np.concatenate([getattr(one, axis), getattr(other, axis)])[order] for axis in "xy")
-    return Clip(t[order], x, y, np.concatenate([one.p, other.p])[order])
+def to_clip(events: np.ndarray) -> Clip:
+    """Convert events [N] in an upright view to a clip, their times unchanged."""
+    return Clip(events["t"].astype(float), events["x"].astype(float), events["y"].astype(float), events["p"])
+
+
+def cut_windows(events: np.ndarray, rows: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the class of each row (class, start_us, end_us), and its events [N], whose times begin at its start."""
+    for gesture, start_us, end_us in rows:
+        mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
+        mine["t"] -= start_us
+        yield gesture, mine
 
 
 # Of whole people by laws 2, at each sensor.
@@ -170,22 +187,19 @@ def drawn(
         for number in range(performers):
             split = "train" if name == AS_TRAINED else "test"
             events, rows = record_performer(seed, split, number, "windows", replace(staging, size=size))
-            for gesture, start_us, end_us in rows:
+            for gesture, mine in cut_windows(events, rows):
                 if gesture == OTHER:
                     continue
-                mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
-                mine["t"] -= start_us
                 yield Case(f"drawn, {name}{at_size(size)}", mine, size, CLASSES[gesture])
                 if name == "laws 2" and size == SENSOR:
-                    clip = Clip(mine["t"].astype(float), mine["x"].astype(float), mine["y"].astype(float), mine["p"])
-                    yield from changed("drawn", clip, CLASSES[gesture], size, OF_BOTH)
+                    yield from changed("drawn", to_clip(mine), CLASSES[gesture], size, OF_BOTH)
                 if name == "laws 2" and everything:
                     yield from in_conditions(mine, CLASSES[gesture], size, number, seed)
 
 
 def in_conditions(events: np.ndarray, label: str, size: Size, number: int, seed: int = SEED) -> Iterator[Case]:
     """Return a gesture as bad cameras see it, and with somebody else in the picture. events [N] begin at 0 us."""
-    clip = Clip(events["t"].astype(float), events["x"].astype(float), events["y"].astype(float), events["p"])
+    clip = to_clip(events)
     rng = np.random.default_rng(number)
     for name, change in CONDITIONS.items():
         yield Case(f"drawn, {name}{at_size(size)}", clip_to_events(change(clip, rng, size), size), size, label)
@@ -193,17 +207,16 @@ def in_conditions(events: np.ndarray, label: str, size: Size, number: int, seed:
     beside = record_performer(seed + 1, "test", number, "moves", staging)[0]
     beside = beside[beside["t"] < (events["t"][-1] if len(events) else 0)]
     away = (1 if number % 2 else -1) * 0.42 * size[1]
-    other = Clip(beside["t"].astype(float), beside["x"] + away, beside["y"].astype(float), beside["p"])
-    yield Case(f"drawn, two people{at_size(size)}", clip_to_events(_join(clip, other), size), size, label)
+    other = to_clip(beside)
+    other = Clip(other.t + _span_of(clip)[0], other.x + away, other.y, other.p)
+    yield Case(f"drawn, two people{at_size(size)}", clip_to_events(merge_clips([clip, other]), size), size, label)
 
 
 def hands(performers: int, size: Size, seed: int = SEED) -> Iterator[Case]:
     """Bare hands before the lens, that gesture or not, of held-out performers."""
     for number in range(performers):
         events, rows = record_performer(seed, "test", number, "hands", Staging(size=size))
-        for gesture, start_us, end_us in rows:
-            mine = events[(events["t"] >= start_us) & (events["t"] < end_us)].copy()
-            mine["t"] -= start_us
+        for gesture, mine in cut_windows(events, rows):
             name, right = ("no gesture", None) if gesture == OTHER else ("gestures", CLASSES[gesture])
             yield Case(f"bare hand, {name}{at_size(size)}", mine, size, right)
 

@@ -89,10 +89,8 @@ class Reorder:
     def _take(self, one: HeldDatagram) -> list[HeldDatagram]:
         """Return what a datagram releases: itself, nothing, or those that waited for it."""
         ahead = self._distance(one.key)
-        if ahead <= 0 and any(one.arrived_us - at_us <= DOUBLED_US and one.data == data for at_us, data in self._seen):
-            self._counts["duplicates"] += 1
-            return []
-        if any(one.data == held.data for held in self._held):
+        lately = (data for at_us, data in self._seen if ahead <= 0 and one.arrived_us - at_us <= DOUBLED_US)
+        if one.data in lately or any(one.data == held.data for held in self._held):
             self._counts["duplicates"] += 1
             return []
         self._seen.append((one.arrived_us, one.data))
