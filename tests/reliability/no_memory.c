@@ -59,12 +59,14 @@ static int feed(const plif_model *model, plif_session *session, size_t n) {
     plif_decision d = PLIF_DECISION;
     int got = 0;
     for (size_t used = 0, took = 0; got >= 0 && used < n; used += took)
-        if ((got = plif_feed(session, t + used, x + used, y + used, p + used, n - used, &took, &d)) > 0) print(model, &d);
+        if ((got = plif_feed(session, t + used, x + used, y + used, p + used, n - used, &took, &d)) > 0)
+            print(model, &d);
     return got;
 }
 
 /* The rest in a session that continues with the snapshot of another one. */
-static int go_on(const plif_model *model, const plif_options *options, plif_recording *recording, plif_session *before) {
+static int go_on(const plif_model *model, const plif_options *options, plif_recording *recording,
+                 plif_session *before) {
     plif_session *session = plif_session_new(model, options);
     size_t bytes = plif_snapshot_size(before);
     void *snapshot = __real_malloc(bytes);
@@ -72,7 +74,8 @@ static int go_on(const plif_model *model, const plif_options *options, plif_reco
     int64_t n;
     int got = session ? plif_snapshot(before, snapshot, bytes) : -1;
     if (got >= 0) got = plif_restore(session, snapshot, bytes);
-    while (got >= 0 && (n = plif_recording_read(recording, t, x, y, p, ROOM)) > 0) got = feed(model, session, (size_t)n);
+    while (got >= 0 && (n = plif_recording_read(recording, t, x, y, p, ROOM)) > 0)
+        got = feed(model, session, (size_t)n);
     while (got >= 0 && (got = plif_finish(session, &d)) > 0) print(model, &d);
     __real_free(snapshot);
     plif_session_free(session);
@@ -91,7 +94,8 @@ int main(int argc, char **argv) {
     options.decide = argv[7], options.framing = argv[8], options.reset = argv[9];
     plif_session *session = got >= 0 ? plif_session_new(model, &options) : NULL;
     if (!session) got = -1;
-    if (got >= 0 && (n = plif_recording_read(recording, t, x, y, p, ROOM / 2)) > 0) got = feed(model, session, (size_t)n);
+    if (got >= 0 && (n = plif_recording_read(recording, t, x, y, p, ROOM / 2)) > 0)
+        got = feed(model, session, (size_t)n);
     if (got >= 0) got = n < 0 ? (int)n : go_on(model, &options, recording, session);
     if (got < 0) fprintf(stderr, "%s\n", plif_error_text());
     plif_session_free(session);

@@ -1,4 +1,4 @@
-"""Where memory runs out in libplif, at any of its allocations, there is one line or the same answer: no fault, and nothing is lost."""
+"""Where memory runs out in libplif, at any allocation, there is one line or the same answer: no fault, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 DIGITS = REPOSITORY / "models" / "nmnist-digits.pt"
 WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "free")
-# Threads, filter, decide, framing, reset: with pools of threads, the map of a view that follows, chains of filters, rows of a stream
+# Threads, filter, decide, framing, reset: pools of threads, the map of a view that follows, chains of filters, rows of a stream
 FEEDS = {
     "plain": ("1", "", "sum", "duration:20ms", "never"),
     "follows": ("2", "", "cusum:100ms,margin=0.1,idle=auto", "duration:40ms,every=20ms,follow=on", "never"),
