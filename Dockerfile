@@ -11,10 +11,18 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY pyproject.toml setup.py build_backend.py README.md LICENSE ./
+COPY pyproject.toml setup.py build_backend.py build_sbom.py README.md LICENSE ./
+COPY requirements requirements
 COPY runtime runtime
-RUN python -m venv /opt/plif \
-    && /opt/plif/bin/python -m pip install --no-cache-dir --disable-pip-version-check '.[cpu,aedat4,dashboard]' \
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# every package by its hash (make lock): those that build plif, and plif[cpu,aedat4,dashboard]
+RUN python -m venv /opt/build \
+    && /opt/build/bin/python -m pip install --require-hashes -r requirements/build.txt \
+    && /opt/build/bin/python -m build --no-isolation --wheel \
+    && python -m venv /opt/plif \
+    && /opt/plif/bin/python -m pip install --require-hashes -r requirements/image.txt \
+    && /opt/plif/bin/python -m pip install --no-deps --no-index dist/plif-*.whl \
+    && /opt/plif/bin/python -m pip check \
     && /opt/plif/bin/plif info
 
 FROM python:3.11-slim

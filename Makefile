@@ -14,13 +14,14 @@ NEWEST_PYTHON ?= $(shell for minor in $$(seq 40 -1 10); do \
     $$python -c 'import ctypes, ensurepip, ssl' 2>/dev/null && echo $$python && exit; done; done)
 
 DIST ?= dist
+IMAGE := cpu aedat4 dashboard# the extras of the Dockerfile
 # make wheels release ARCH=aarch64: for that processor, and any Linux with glibc 2.28; zig compiles, and this machine's Python does the rest
 ifdef ARCH
 ZIG := $(CURDIR)/$(BIN)/python -m ziglang
 CROSS := CC='$(ZIG) cc -target $(ARCH)-linux-gnu.2.28' AR='$(ZIG) ar' _PYTHON_HOST_PLATFORM=manylinux_2_28_$(ARCH) SETUPTOOLS_EXT_SUFFIX=.so
 endif
 
-.PHONY: demo quick test test-all costs machines newest lint types linters format fuzz performance release audit wheels debug site triton oldest jetson licences cortex-m web wasm clean
+.PHONY: demo quick test test-all costs machines newest lint types linters format fuzz performance release audit lock locked wheels debug site triton oldest jetson licences cortex-m web wasm clean
 .DELETE_ON_ERROR:
 
 NATIVE := $(addprefix runtime/native/,* */* */*/*)
@@ -83,16 +84,15 @@ performance: $(VENV)/dev # docs/performance.md and its figures, measured on this
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python bench/report.py
 
-release: $(VENV)/all $(if $(ARCH),$(VENV)/zig) # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
+release: $(VENV)/build $(if $(ARCH),$(VENV)/zig) # libplif for C and C++ without Python: dist/libplif-VERSION-linux-PROCESSOR.tar.gz (docs/edge.md)
 	$(CROSS) $(BIN)/python docs/release.py --out $(DIST) $(ARCH:%=--processor %)
 
-audit: $(VENV)/all # known vulnerabilities of what plif installs; fails, too, for what it could not look up: that is not audited
+audit: $(VENV)/all # requirements/audit.json: known vulnerabilities of what is installed; fails, too, for what it could not look up
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
-	$(BIN)/pip-audit --strict --skip-editable
+	$(BIN)/python docs/audit.py
 
-wheels: $(VENV)/all $(if $(ARCH),$(VENV)/zig) # dist/: the sdist, and the wheel for this machine or for ARCH (docs/install.md)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check build
-	$(CROSS) $(BIN)/python -m build --outdir $(DIST) .
+wheels: $(VENV)/build $(if $(ARCH),$(VENV)/zig) # dist/: the sdist, and the wheel for this machine or for ARCH (docs/install.md)
+	$(CROSS) $(BIN)/python -m build --no-isolation --outdir $(DIST) .
 
 # A slow libplif for debuggers, which ends at the first mistake that the sanitizer sees. All sources of the folder are its own.
 debug: # build/debug/libplif.so, and how plif is told to use it
@@ -129,6 +129,23 @@ linters: $(VENV)/lint # .ci/lint.txt names the newest versions from now on; make
 	$(BIN)/python -m pip freeze | grep $$(sed 's/\(.*==\).*/-e ^\1/' .ci/lint.txt) > $(VENV)/lint.txt
 	mv $(VENV)/lint.txt .ci/lint.txt
 
+# Exact versions with their hashes, for every Python from 3.11 on (build.txt: 3.10) and every platform; unlocked.txt says what is not in them
+UV := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --custom-compile-command 'make lock'
+lock: $(VENV)/all # requirements/*.txt name the newest versions from now on, and requirements/sbom.json what pyproject.toml requires
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9.8' 'cyclonedx-bom>=7'
+	$(UV) --python-version 3.11 --extra all --extra dev --excludes requirements/unlocked.txt --no-emit-package plif \
+	    pyproject.toml requirements/ci.in -o requirements/ci.txt
+	$(UV) --python-version 3.11 -c requirements/ci.txt $(IMAGE:%=--extra %) pyproject.toml -o requirements/image.txt
+	$(UV) --python-version 3.10 -c requirements/ci.txt requirements/build.in -o requirements/build.txt
+	$(BIN)/python docs/sbom.py
+
+# What CI does first: all that `make test` and a release need, each package with its hash, and PyTorch by its range
+locked: $(BIN)/python
+	for file in build ci; do $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
+	    -r requirements/$$file.txt || exit 1; done
+	PIP_NO_BUILD_ISOLATION=0 $(MAKE) $(VENV)/dev # 0 is how pip spells it
+	$(BIN)/python -m pip check
+
 format: $(VENV)/lint # Python and C
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
@@ -137,7 +154,7 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "plif needs Python 3.10 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
-SOURCES := pyproject.toml setup.py build_backend.py $(LIBPLIF_C) $(wildcard $(NATIVE:=.h))
+SOURCES := pyproject.toml setup.py build_backend.py build_sbom.py $(LIBPLIF_C) $(wildcard $(NATIVE:=.h))
 
 $(VENV)/demo: $(BIN)/python $(SOURCES) # what the demo and the README's next commands need; PyTorch is compiled where it is imported
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[cpu,export,dashboard]'
@@ -157,6 +174,10 @@ $(VENV)/dev: $(BIN)/python $(SOURCES)
 
 $(VENV)/lint: $(VENV)/dev .ci/lint.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r .ci/lint.txt
+	touch $@
+
+$(VENV)/build: $(VENV)/all requirements/build.txt # a setuptools of the same bytes everywhere
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	touch $@
 
 $(VENV)/zig: $(VENV)/all build_backend.py # a C compiler for every processor

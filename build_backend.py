@@ -5,7 +5,9 @@ libplif decides what plif says of events, so it is built on every machine. setup
 Wheel and sdist are packed again, so that the same files give the same bytes: anybody can build a release and compare.
 """
 
+import base64
 import gzip
+import hashlib
 import io
 import os
 import shlex
@@ -18,6 +20,8 @@ from pathlib import Path
 
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  the hooks that stay as they are
+
+from build_sbom import read_shared, write_sbom
 
 ZIGLANG = "ziglang==0.17.*"  # 101 MB; it is gone after the build
 HEADERS = b"#include <math.h>\n#include <pthread.h>\n"  # a compiler can be here without them
@@ -53,6 +57,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     path = Path(wheel_directory, build_meta.build_wheel(wheel_directory, config_settings, metadata_directory))
     with zipfile.ZipFile(path) as built:
         files = [(info.filename, info.external_attr >> 16, built.read(info)) for info in built.infolist()]
+    files = _with_sbom(files, version=path.name.split("-")[1])
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
         for name, mode, content in files:
             info = zipfile.ZipInfo(name, time.gmtime(_epoch())[:6])
@@ -65,14 +70,39 @@ def build_sdist(sdist_directory, config_settings=None):
     path = Path(sdist_directory, build_meta.build_sdist(sdist_directory, config_settings))
     with tarfile.open(path) as built:
         files = {info.name: (info.mode, built.extractfile(info).read()) for info in built if info.isfile()}
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as sdist:
-        for name, (mode, content) in sorted(files.items()):
-            info = tarfile.TarInfo(name)
-            info.mode, info.size, info.mtime = _everybodys(mode), len(content), _epoch()
-            sdist.addfile(info, io.BytesIO(content))
-    path.write_bytes(gzip.compress(raw.getvalue(), mtime=_epoch()))
+    write_archive(path, files)
     return path.name
+
+
+def write_archive(path: Path, files: dict[str, tuple[int, bytes]], links: dict[str, str] | None = None) -> None:
+    """Write a .tar.gz whose bytes depend on names, rights of the owner and contents alone.
+
+    files: {name: (mode, content)}; links: {name: target}, symbolic ones
+    """
+    raw = io.BytesIO()
+    links = links or {}
+    with tarfile.open(fileobj=raw, mode="w") as archive:
+        for name in sorted({**files, **links}):
+            info = tarfile.TarInfo(name)
+            info.mtime = _epoch()
+            if name in links:
+                info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, links[name]
+                archive.addfile(info)
+            else:
+                mode, content = files[name]
+                info.mode, info.size = _everybodys(mode), len(content)
+                archive.addfile(info, io.BytesIO(content))
+    path.write_bytes(gzip.compress(raw.getvalue(), mtime=_epoch()))
+
+
+def _with_sbom(files: list[tuple[str, int, bytes]], version: str) -> list[tuple[str, int, bytes]]:
+    """Add the bill of materials to the files of a wheel, and its line to RECORD, which stays the last."""
+    *files, (record, mode, lines) = sorted(files, key=lambda file: file[0].endswith(".dist-info/RECORD"))
+    content = write_sbom(read_shared(), version, {name: text for name, _, text in files})
+    name = f"{record.rpartition('/')[0]}/sboms/plif.cdx.json"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    lines = f"{name},sha256={digest},{len(content)}\n".encode() + lines
+    return [*files, (name, 0o644, content), (record, mode, lines)]
 
 
 def _epoch() -> int:

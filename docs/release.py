@@ -8,6 +8,9 @@ libplif-VERSION-linux-PROCESSOR.tar.gz:
     recordings/       a simulated camera that sees digits, in the 5-byte format of N-MNIST
     examples/ src/    programs in C and C++; the library's sources and Makefile, for other processors
     README.md         docs/edge.md, which has the commands
+    libplif.cdx.json  the bill of materials, with the SHA-256 of what was compiled (build_sbom.py)
+
+The same sources, compiler and NumPy give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +29,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from build_backend import write_archive  # noqa: E402
+from build_sbom import read_shared, remove_requirements, write_sbom  # noqa: E402
 from plif_export import export  # noqa: E402
 from runtime.core.base.version import __version__  # noqa: E402
 from runtime.core.events import open_source  # noqa: E402
@@ -74,8 +78,13 @@ def make_release(
         shutil.copy(ROOT / "LICENSE", folder)
         shutil.copy(ROOT / "docs" / "edge.md", folder / "README.md")
         archive = out / f"{name}.tar.gz"
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(folder, name)
+        paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+        links = {f"{name}/{inside}": str(path.readlink()) for inside, path in paths.items() if path.is_symlink()}
+        files = {inside: (path.stat().st_mode, path.read_bytes()) for inside, path in paths.items() if not path.is_symlink()}
+        contents = {inside: content for inside, (_, content) in files.items()}
+        bill = write_sbom(remove_requirements(read_shared(), "libplif"), __version__, contents)
+        files["libplif.cdx.json"] = (0o644, bill)
+        write_archive(archive, {f"{name}/{inside}": file for inside, file in files.items()}, links)
     return archive
 
 

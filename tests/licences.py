@@ -1,18 +1,24 @@
 """The licences of everything that an installation of plif brings: `python tests/licences.py [EXTRA...]` prints a table.
 
-It follows the requirements of the installed packages, from plif's own on, and reads what each says of itself.
+It follows the requirements of the installed packages, from plif's own on, and reads what each says of itself. A licence that is
+not in requirements/licences.json is an error; each has the spelling of the packages.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-USERS = ("cpu", "aedat4", "dashboard", "inivation", "usb", "train", "export", "openvino", "nir")  # plif[all]
+ALLOWED: dict[str, list[str]] = json.loads(
+    (Path(__file__).parent.parent / "requirements" / "licences.json").read_text(encoding="utf-8")
+)
 
 
 def licence_of(package: str) -> str:
@@ -55,11 +61,22 @@ def brought_by(package: str, extras: Iterable[str] = ()) -> Iterator[str]:
                 waiting += [(canonicalize_name(requirement.name), one) for one in ("", *requirement.extras)]
 
 
-def table(extras: Iterable[str] = USERS) -> dict[str, str]:
+def table(extras: Iterable[str] = ("all",)) -> dict[str, str]:
     """{package: licence}, sorted by name."""
     return {name: licence_of(name) for name in sorted(set(brought_by("plif", extras)))}
 
 
+def is_allowed(licence: str, allowed: Collection[str]) -> bool:
+    """Check each licence of an SPDX expression or of a list with commas; of `A OR B` one is enough."""
+    if licence in allowed:
+        return True
+    parts = [part.split(" OR ") for part in re.split(r" AND |, ", licence)]
+    return all(any(one in allowed or one.strip("()") in allowed for one in either) for either in parts)
+
+
 if __name__ == "__main__":
-    for name, licence in table(sys.argv[1:] or USERS).items():
+    licences = table(sys.argv[1:] or ["all"])
+    for name, licence in licences.items():
         print(f"{name:<32}{licence}")
+    refused = [name for name, licence in licences.items() if not is_allowed(licence, ALLOWED["users"])]
+    sys.exit(f"not in requirements/licences.json: {', '.join(refused)}" if refused else 0)

@@ -19,7 +19,7 @@ BUILD = "import os, sys, build_backend as b; os.umask(int(sys.argv[1], 8)); prin
 def parts() -> list[str]:
     """The files of the project that a build reads, as a fresh clone has them: nothing that was built beside them."""
     known = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    ours = ("runtime/", "plif_export/", "plif_train/")
+    ours = ("runtime/", "plif_export/", "plif_train/", "requirements/")
     return [name for name in known.splitlines() if name.startswith(ours) or "/" not in name]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from runtime.core.base.version import __version__
 from tests.conftest import REPOSITORY
+from tests.docs.test_sbom import check_files, check_requirements, read_wheel
 
 pytestmark = pytest.mark.large  # downloads ONNX Runtime, builds twice: a minute
 
@@ -26,7 +27,7 @@ def call(*words: object, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    build = f"from setuptools import build_meta; print(build_meta.build_sdist({str(folder)!r}))"
+    build = f"import build_backend; print(build_backend.build_sdist({str(folder)!r}))"
     source = call("git", "ls-files", cwd=REPOSITORY).split("\n")
     clean = folder / "source"  # what the project has, without what was built beside it
     for name in filter(None, source):
@@ -59,6 +60,12 @@ def test_the_wheel_is_for_every_python_on_this_kind_of_machine(wheel: Path) -> N
     assert any("training_kernels/native/_train" in name for name in names)
     assert {f"{package}/py.typed" for package in ("runtime", "plif_export", "plif_train")} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "docs/", "bench/"))]
+
+
+def test_the_wheel_has_a_bill_of_what_it_contains_and_requires(wheel: Path) -> None:
+    files, document = read_wheel(wheel)
+    assert {"libplif", "_train"} <= check_files(document, files)
+    check_requirements(document)
 
 
 def test_the_wheel_streams_without_a_clone_a_compiler_or_pytorch(

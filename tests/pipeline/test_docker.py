@@ -34,13 +34,12 @@ def of(name: str) -> list[str]:
 def test_the_rules_of_good_dockerfiles_hold() -> None:
     assert all(re.fullmatch(r"python:3\.\d+-slim( AS \w+)?", image) for image in of("FROM")), "a tag, and not latest"
     assert not of("ADD") and not of("MAINTAINER")
+    assert all("PIP_NO_CACHE_DIR=1" in rest for rest in of("ENV")[:1])
     for command in of("RUN"):
         assert "sudo" not in command and not re.search(r"\bcd ", command) and "curl" not in command
         if "apt-get install" in command:
             assert "--no-install-recommends" in command and "apt-get update" in command
             assert "rm -rf /var/lib/apt/lists/*" in command and " -y" in command
-        if "pip install" in command:
-            assert "--no-cache-dir" in command
     for name in ("ENTRYPOINT", "CMD"):
         assert isinstance(json.loads(of(name)[-1]), list), "the exec form: signals reach plif itself"
     assert all(json.loads(rest.partition("CMD ")[2]) for rest in of("HEALTHCHECK")) and len(of("HEALTHCHECK")) == 1
@@ -89,9 +88,8 @@ def test_docker_steps_give_a_runtime_without_torch_that_streams(tmp_path: Path) 
             ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.o")
             shutil.copytree(here, source / name, ignore=ignored) if here.is_dir() else shutil.copy(here, source / name)
     steps = next(command for command in of("RUN") if "pip install" in command)
-    steps = steps.replace("/opt/plif", str(tmp_path / "plif")).replace(
-        "python -m venv", f"{shlex.quote(sys.executable)} -m venv"
-    )
+    steps = steps.replace("/opt/", f"{tmp_path}/")
+    steps = re.sub(r"(?<!/)python -m venv", f"{shlex.quote(sys.executable)} -m venv", steps)
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run(["bash", "-ec", steps], cwd=source, capture_output=True, text=True, env=clean, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]

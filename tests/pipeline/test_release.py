@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -56,3 +60,29 @@ def test_the_commands_of_the_docs_lead_from_the_archive_to_a_decision(tmp_path: 
     assert {"plif.h", "session/session.c", "Makefile", "plif.pc.in"} <= {
         str(path.relative_to(folder / "src")) for path in (folder / "src").rglob("*")
     }
+
+
+def test_two_releases_are_the_same_bytes_and_name_what_was_compiled(tmp_path: Path) -> None:
+    """In two folders, with two umasks and two hours."""
+    pytest.importorskip("cyclonedx", reason="cyclonedx-bom comes with the extra dev")
+    from tests.docs.test_sbom import check_files, explain_errors
+
+    archives = []
+    for folder, umask in (("one", 0o022), ("a longer one", 0o077)):
+        before = os.umask(umask)
+        try:
+            out = tmp_path / folder
+            archives.append(make_release(out, ("nmnist-digits",), verify=False, settings=("CFLAGS=-O0", "-j2")))
+        finally:
+            os.umask(before)
+        time.sleep(1.1)  # gzip and tar count in seconds
+    assert archives[0].read_bytes() == archives[1].read_bytes()
+    name = archives[0].name.removesuffix(".tar.gz")
+    with tarfile.open(archives[0]) as archive:
+        inside = {member.name.removeprefix(f"{name}/"): member for member in archive}
+        files = {path: archive.extractfile(member).read() for path, member in inside.items() if member.isfile()}  # type: ignore[union-attr]
+    assert {path for path, member in inside.items() if member.issym()} == {"lib/libplif.so", "lib/libplif.so.1"}
+    bill = files["libplif.cdx.json"]
+    document = json.loads(bill)
+    assert not explain_errors(bill) and document["metadata"]["component"]["name"] == "libplif"
+    assert check_files(document, files) == {"libplif"} and len(document["components"]) == 2
