@@ -78,9 +78,15 @@ def make_release(
         shutil.copy(ROOT / "LICENSE", folder)
         shutil.copy(ROOT / "docs" / "edge.md", folder / "README.md")
         archive = out / f"{name}.tar.gz"
-        paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+        paths = {
+            path.relative_to(folder).as_posix(): path
+            for path in folder.rglob("*")
+            if path.is_symlink() or path.is_file()
+        }
         links = {f"{name}/{inside}": str(path.readlink()) for inside, path in paths.items() if path.is_symlink()}
-        files = {inside: (path.stat().st_mode, path.read_bytes()) for inside, path in paths.items() if not path.is_symlink()}
+        files = {
+            inside: (path.stat().st_mode, path.read_bytes()) for inside, path in paths.items() if not path.is_symlink()
+        }
         contents = {inside: content for inside, (_, content) in files.items()}
         bill = write_sbom(remove_requirements(read_shared(), "libplif"), __version__, contents)
         files["libplif.cdx.json"] = (0o644, bill)

@@ -1,4 +1,4 @@
-"""Write requirements/sbom.json: plif and what it requires at run time, in CycloneDX: `make lock`, after each change of pyproject.toml.
+"""Write requirements/sbom.json, which has plif and what it requires at run time, as CycloneDX: `make lock`.
 
 A requirement is a range, so a component has no version: it has the lines of pyproject.toml as properties, with their extras.
 build_sbom.py adds the version and the compiled files of a build.

@@ -173,7 +173,7 @@ def test_a_machine_without_a_compiler_builds_the_same_library(no_compiler: Path,
     names = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, env=tools, capture_output=True, text=True, check=True)
     for name in names.stdout.splitlines():
         if name.startswith(
-            ("runtime/", "plif_", "setup.py", "build_backend.py", "pyproject.toml", "README", "LICENSE")
+            ("runtime/", "plif_", "setup.py", "build_", "requirements/", "pyproject.toml", "README", "LICENSE")
         ):
             (clean / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, clean / name)

@@ -22,7 +22,7 @@ from tests.selection.imports import REPOSITORY, list_helpers, list_imports
 
 CORE = "core"
 CORE_FILES = (
-    *("plif.py", "setup.py", "build_backend.py", "pyproject.toml"),
+    *("plif.py", "setup.py", "build_backend.py", "build_sbom.py", "pyproject.toml"),
     *("tests/conftest.py", "tests/recorded.py", "tests/warm_child.py"),
 )
 
