@@ -10,12 +10,13 @@ libplif-VERSION-linux-PROCESSOR.tar.gz:
     README.md         docs/edge.md, which has the commands
     libplif.cdx.json  the bill of materials, with the SHA-256 of what was compiled (build_sbom.py)
 
-The same sources, compiler and NumPy give the same bytes.
+The same sources, compiler and Python packages give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import shutil
 import subprocess
@@ -42,6 +43,13 @@ SOURCES = ("*.c", "*.h", "*.in", "Makefile")
 RECORDING = "sim:digits?seed=3&seconds=1"
 
 
+def remove_duration(report: Path) -> None:
+    """Remove from a report how long the export took, which differs each time."""
+    document = json.loads(report.read_text(encoding="utf-8"))
+    del document["seconds"]
+    report.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
 def make_release(
     out: Path, models: Sequence[str] = MODELS, verify: bool = True, settings: Sequence[str] = (),
     processor: str = platform.machine(),
@@ -65,7 +73,9 @@ def make_release(
         for part in ("models", "recordings"):
             (folder / part).mkdir()
         for model in models:
-            export(ROOT / "models" / f"{model}.pt", folder / "models" / f"{model}.plif", to="plif", verify=verify)
+            place = folder / "models" / f"{model}.plif"
+            export(ROOT / "models" / f"{model}.pt", place, to="plif", verify=verify)
+            remove_duration(place.with_name(f"{place.name}.report.json"))
         events = np.concatenate([packet.copy() for packet in open_source(RECORDING).packets()])
         write_nmnist(folder / "recordings" / "simulated-digits.bin", events)
         for pattern in SOURCES:

@@ -93,7 +93,7 @@ def test_docker_steps_give_a_runtime_without_torch_that_streams(tmp_path: Path) 
     clean = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     done = subprocess.run(["bash", "-ec", steps], cwd=source, capture_output=True, text=True, env=clean, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert re.search(r"torch +not installed", done.stdout) and "event" in done.stdout
+    assert "event" in done.stdout and not re.search(r"^torch +\d", done.stdout, re.MULTILINE)
     python = tmp_path / "plif" / "bin" / "python"
     listed = subprocess.run([python, "-m", "pip", "list"], capture_output=True, text=True, env=clean).stdout.lower()
     assert "onnxruntime" in listed and "uvicorn" in listed and "torch" not in listed and "onnx " not in listed
