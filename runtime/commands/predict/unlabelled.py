@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def predict(
         part.load("check_table")(out)
     if out is not None and not tables:
         raise PlifError(f"--out {out}: nothing writes a table here; leave it out, and take --json")
-    samples = UnlabelledRecordings(tuple(find_recordings(places)), settings.sensor, settings.csv, settings.up)
+    samples = UnlabelledRecordings(find_unlabelled(places, out), settings.sensor, settings.csv, settings.up)
     dataset = samples.open(model)
     shards, collected = shards_folder(out), list[Prediction]()
     loop = EvaluationLoop(
@@ -118,6 +119,26 @@ def predict(
         lost=census.lost,
         fit=census.fit.to_dict() if census.fit is not None else {},
     )
+
+
+def find_unlabelled(places: Sequence[str | Path], out: Path | None) -> tuple[str, ...]:
+    """List the recordings among files and folders, without the table `out` and the shards of a killed run.
+
+    These may lie in the folder of the recordings. Raises PlifError if there is no recording.
+    """
+    shards = shards_folder(out)
+    if out is None or shards is None:
+        return tuple(find_recordings(places))
+    own = {os.path.realpath(out), os.path.realpath(shards)}
+
+    def is_own(path: str) -> bool:
+        return os.path.basename(path) in (out.name, shards.name) and os.path.realpath(path) in own
+
+    others = [place for place in places if not is_own(str(place))]
+    paths = tuple(path for path in find_recordings(others) if not (is_own(path) or is_own(os.path.dirname(path))))
+    if not paths:
+        raise PlifError(f"{out}: no recordings besides this table; name a recording, or a folder of recordings")
+    return paths
 
 
 def shards_folder(out: Path | None) -> Path | None:

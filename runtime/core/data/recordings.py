@@ -114,10 +114,13 @@ def list_files(folder: Path, missing_ok: bool = False) -> list[Path]:
     )
 
 
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key that puts "10.bin" after "9.bin": runs of digits compare as numbers."""
-    parts = re.findall("[0-9]+|[^0-9]", name + "\0")
-    return tuple((0, int(part), part) if part.isascii() and part.isdigit() else (1, ord(part), "") for part in parts)
+def natural_key(name: str) -> str:
+    """Return a sort key that puts "10.bin" after "9.bin": runs of digits compare as numbers.
+
+    It is one text, of about the name's length: a folder may hold a hundred thousand names.
+    """
+    # the end of a name is after digits, and before any other character
+    return re.sub("0*([0-9]+)", lambda run: f"\0{chr(len(run[1]))}{run[1]}{chr(0xFFFF - len(run[0]))}", name) + "\1"
 
 
 def join_folder_names(folder: Path) -> str:

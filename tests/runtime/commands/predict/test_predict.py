@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +19,34 @@ from plif_export import export
 from runtime.commands.predict.unlabelled import predict
 from runtime.core.base.errors import Interrupted, PlifError
 from runtime.core.cli.main import run
+from runtime.core.data.recordings import find_recordings, natural_key
 from runtime.core.events import write_nmnist
 from runtime.core.measure.evaluate.evaluation import evaluate
 from runtime.datasets.digits.drawing import draw_digit
 from runtime.datasets.digits.saccades import record_digit
 from runtime.observers.prediction_tables import read_csv
+from tests.conftest import REPOSITORY
 from tests.networks import digits_network, firing
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*do not say their sensor"),
 ]
+
+# A prediction that kills itself when that many recordings are done.
+KILLED = """
+import os, sys
+from pathlib import Path
+import runtime
+from runtime.commands.predict.unlabelled import predict
+
+def progress(done, total, note):
+    if done >= int(last):
+        os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    model, place, out, last, workers = sys.argv[1:]
+    predict(runtime.load(model), [place], out=Path(out), sensor=(34, 34), workers=int(workers), progress=progress)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +127,69 @@ def test_a_prediction_that_was_stopped_goes_on_and_ends_in_the_same_bytes(
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"p.csv", "whole.csv"}
     assert run([*command[:-4], "--resume"]) == 2 and "name it" in capsys.readouterr().err
+
+
+def link(folder: Path, target: Path, count: int) -> Path:
+    """Fill a folder with that many recordings, hard links to the twelve, under names as a camera gives them."""
+    target.mkdir(parents=True)
+    for i in range(count):
+        source = folder / "Test" / str(i % 2) / f"{i}.bin" if i < 12 else target / f"recording_2026-11-29_{i % 12}.bin"
+        (target / f"recording_2026-11-29_{i}.bin").hardlink_to(source)
+    return target
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=pytest.mark.large)])
+def test_a_killed_prediction_goes_on_and_ends_in_the_same_bytes(
+    count: int, workers: int, folder: Path, tmp_path: Path
+) -> None:
+    """The table lies in the folder of the recordings, and neither it nor its shards become recordings."""
+    place, model = link(folder, tmp_path / "in", count), runtime.load(folder / "m.onnx")
+    predict(model, [place], out=tmp_path / "whole.csv", sensor=(34, 34), workers=workers)
+    out, program, last = place / "labels.csv", tmp_path / "killed.py", str(count * 2 // 3)
+    program.write_text(KILLED)
+    command = [sys.executable, str(program), str(folder / "m.onnx"), str(place), str(out), last, str(workers)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == -signal.SIGKILL
+    kept = len(list((place / "labels.csv.shards").glob("*.jsonl")))
+    assert not out.exists() and kept >= count // 200
+    done: list[int] = []
+    options: dict[str, Any] = {"out": out, "sensor": (34, 34), "workers": workers}
+    predict(model, [place], **options, resume=True, progress=lambda n, *_: done.append(n))
+    assert done[0] > 64 * (kept - 1), "shards that were kept are not done again"
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes() and not (place / "labels.csv.shards").exists()
+    assert predict(model, [place], **options).recordings == count, "the table is no recording"
+    with pytest.raises(PlifError, match="no recordings besides this table"):
+        predict(model, [out], **options)
+
+
+def test_shards_that_a_killed_removal_left_are_not_those_of_another_prediction(folder: Path, tmp_path: Path) -> None:
+    place, model, options = link(folder, tmp_path / "in", 200), runtime.load(folder / "m.onnx"), {"sensor": (34, 34)}
+    shards = tmp_path / "p.csv.shards"
+    shards.mkdir()
+    old = shards / "000002.jsonl"
+    old.write_text("of an older prediction")
+
+    def stop(done: int, total: int, note: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        predict(model, [place], out=tmp_path / "p.csv", **options, batch=8, progress=stop)
+    assert (shards / "plan.json").exists() and not old.exists()
+
+
+def test_the_list_of_a_hundred_thousand_names_is_short_and_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for i in range(500):
+        (tmp_path / f"recording_2026-11-29_camera3_{i}.bin").touch()
+    tracemalloc.start()
+    paths = find_recordings([tmp_path])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [int(path.rpartition("_")[2][:-4]) for path in paths] == list(range(500))
+    assert peak / 500 < 1000, "bytes a name: a key of a tuple for each character took 2,300"
+    names = ["ab", "a.1", "", "7", "07", "12", "8", "007", "a1b10", "A", "a", "a1b2", "a1"]
+    in_order = ["007", "07", "7", "8", "12", "", "A", "a1", "a1b2", "a1b10", "a", "a.1", "ab"]
+    assert sorted(names, key=natural_key) == in_order
 
 
 def test_without_out_the_table_is_printed(folder: Path, capsys: Any) -> None:
