@@ -1,7 +1,6 @@
 """What libplif does with files, snapshots, recordings and rules of others, under clang's libFuzzer and its sanitizers.
 
     python -m tests.fuzz.libfuzzer --minutes 10 [PLIF SNAPSHOT RECORDING RULES] [--corpus FOLDER]
-    python -m tests.fuzz.libfuzzer --coverage --corpus FOLDER      lines of libplif that FOLDER reaches, file by file
     python -m tests.fuzz.libfuzzer --keep --corpus FOLDER          the smallest part of it that reaches the same becomes corpus/
 
 The first inputs are good ones and those of corpus/; what ends in a fault is kept as crash-* in the folder where this runs. The
@@ -13,45 +12,35 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import re
-import resource
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from plif_export import export
+from runtime.artifacts.plif_file import file as plif_file
 from runtime.core.events import make_events
-from runtime.core.model.graph import Graph
-from runtime.engines.event_program.forms import DEFAULT_FORMS, Forms
-from runtime.neurons.traced_program.program import OPS
+from tests.fuzz.artifacts import NETWORKS, write_plif_files
 from tests.fuzz.native import build
-from tests.fuzz.traced import random_program
 from tests.libplif import CSession, Handle
-from tests.libplif_sources import NATIVE, SOURCES
+from tests.libplif_sources import NATIVE
 from tests.networks import firing
-from tests.plif_export.core.test_graph_layers import attention
-from tests.programs import linear, plif_file_of, recurrent, traced
 from tests.recordings import EVT3_HEADER, WRITERS, some_events
 from tests.sanitizers import CHECKS, OPTIONS, find_sanitizers
 
 HERE = Path(__file__).parent
-LONGEST = {"PLIF": 40_000, "SNAPSHOT": 8_000, "RECORDING": 4_000, "RULES": 1_000}  # bytes of an input, by its kind
+LONGEST = {"PLIF": 80_000, "SNAPSHOT": 8_000, "RECORDING": 10_000, "RULES": 1_000}  # bytes of an input, by its kind
 KINDS = tuple(LONGEST)
-# (notation, shape, options): with the first one's neurons, others, and rows that are wide enough to be multiplied as bytes
-NETWORKS: tuple[tuple[str, tuple[int, int, int], dict[str, Any]], ...] = (
-    ("c4k3s1-BN-PLIF-APk2s2-c6k3s2-BN-PLIF-FC30-PLIF-APk10s10", (2, 8, 8), {}),
-    ("BN-c3k3s1-BN-IF-MPk2s2-c5k3s1-LIF-FC15-PLIF-APk5s5", (2, 6, 6), {"v_reset": None}),
-    ("c3k3s1-PLIF-c4k3s1-LIF-FC3-PLIF", (2, 3, 20), {"decay_input": False, "v_reset": -0.25}),
-)
 PATHS = 5  # kernels of a file: scalar, avx2, ...
-PATH_AT, THREADS_AT = 192, 193  # bytes of a .plif file's header that no reader looks at, and plif_fuzz.c does
+PATH_AT = (
+    plif_file.HEADER.size - 32 - 28
+)  # the first byte of the header's zeros, which no reader looks at, and plif_fuzz.c does
+THREADS_AT = PATH_AT + 1
 # Of the snapshots: framing, decide, reset, filter
 SESSIONS = (
     ("duration:20ms", "sum", "never", None),
@@ -64,6 +53,13 @@ SESSIONS = (
     ("duration:7ms,orientation=sj,resize=crop,value=binary", "sum", "every:8/8", None),
     ("duration:20ms", "sum", "never", "hot:30ms,refractory:1ms"),
     ("events:n=9,max=5ms", "kofn", "silence:30", "background:5ms,roi:1:1:7:7,down:2,rotate:90"),
+    ("duration:40ms,every=20ms,follow=on", "cusum:50ms,drift=0.05,margin=0.02,idle=auto", "every:9", None),
+    (
+        "duration:20ms,resize=nearest,orientation=upright",
+        "cusum,other=60ms,release=0.01",
+        "decay:20ms",
+        "refractory:1ms",
+    ),
 )
 HEADER, MOVING = 312, 5_500  # bytes of a snapshot: whose it is, and what moves but for the arrays
 SUFFIXES = (".raw", ".bin", ".dat", ".aedat", ".bs2")
@@ -75,26 +71,25 @@ RULES = (
     b"\x02\x83\x03\x09\x00\xc9count:T=4,polarity=swapped\nsum,exit=0.1\n\nroi:square,swap\n",
     b"\x02\x03\x0aduration:1ms,value=binary,resize=nearest,shape=square\nsum\n\n\n",
     b"\x01\x0b\x0aevents:n=5,max=20ms,resize=nearest,orientation=upright\nsum\nnever\nroi:square\n",
+    b"\x02\x03\x0aduration:40ms,every=20ms,follow=on\ncusum:40ms,drift=0.05\nevery:9\n\n",
+    b"\x0a\x04\x0aduration:20ms,follow=on,shape=square\ncusum,other=60ms,release=0.01,idle=auto\ndecay:20ms\nflip:x\n",
+    b"\x0a\x0c\x0aduration:20ms,resize=nearest,orientation=upright\ncusum:9ms\nsilence:3\nrotate:90\n",
     b"\x06\x83\x12\x32\x00\x05time:T=4,orientation=sj,resize=crop\n\n\nroi:1:2:9:9,hot:5ms\n",
 )
 CALLS = bytes(range(16)) * 3 + bytes([0, 9, 1, *range(40)] * 5)
+# Packets of a figure far away, 10 ms apart from event to event: a few columns of the lower half of 40x30 pixels
+FIGURE = b"".join(
+    bytes([0, 15, 0, *(b for k in range(15) for b in (4 if k == 0 else 3, 18 + (n + k) % 4, 12 + (n + 2 * k) % 12))])
+    for n in range(14)
+)
 
 
 def harness(kind: str) -> list[str]:
     """What a compiler has to be told of plif_fuzz.c for inputs of one kind."""
     rows = (",".join(json.dumps(text) if text else "0" for text in session) for session in SESSIONS)
     sessions = ",".join(f"{{{row}}}" for row in rows)
-    return [f"-I{NATIVE}", f"-DFUZZ_{kind}", f"-DHEADER={HEADER}", f"-DSESSIONS={sessions}", str(HERE / "plif_fuzz.c")]
-
-
-def programs() -> Graph:
-    """Neurons with random programs of every operation."""
-    rng, source, nodes = random.Random(0), "x", []
-    for i in range(3):
-        program, names = random_program(rng, sorted(OPS))
-        nodes.append(traced(f"n{i}", (source,), (6,), program, **dict.fromkeys(names, 0.5)))
-        source = f"n{i}_neuron"
-    return Graph((6,), (*nodes, linear("fc", source, 6, 3)), "fc")
+    defines = [f"-DFUZZ_{kind}", f"-DHEADER={HEADER}", f"-DPATH_AT={PATH_AT}", f"-DSESSIONS={sessions}"]
+    return [f"-I{NATIVE}", *defines, str(HERE / "plif_fuzz.c")]
 
 
 def model(folder: Path) -> Path:
@@ -106,18 +101,7 @@ def write_seeds(folder: Path) -> None:
     """Good inputs of each kind in folders of their names."""
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    DEFAULT_FORMS["avx512"] = Forms(pairs=True, bytes_from=0.01)  # else no row here is as full as that
-    files = [
-        export(
-            firing(notation, shape, **options), folder / f"{i}{precision}.plif", to="plif", verify=False,
-            precision=precision, math="exact" if i == 1 else "folded",
-        ).path
-        for i, (notation, shape, options) in enumerate(NETWORKS)
-        for precision in ("fp32", "int8")
-    ]  # fmt: skip
-    for name, graph in (("recurrent", recurrent()), ("attention", attention()), ("programs", programs())):
-        files.append(plif_file_of(graph, folder).rename(folder / f"{name}.plif"))
-    for file in files:
+    for file in write_plif_files(folder):
         for path in range(PATHS):
             data = bytearray(file.read_bytes())
             data[PATH_AT], data[THREADS_AT] = path, path % 2
@@ -144,6 +128,11 @@ def write_seeds(folder: Path) -> None:
     words = WRITERS["evt3"][0](some_events(60, 1))[len(EVT3_HEADER) :]
     for n, rules in enumerate(RULES):
         (folder / "RULES" / str(n)).write_bytes(rules + b"\0" + CALLS + bytes([3, len(words) // 2]) + words + b"\x07")
+        (folder / "RULES" / f"figure{n}").write_bytes(rules + b"\0" + FIGURE)
+
+    for kind, longest in LONGEST.items():
+        longer = [file.name for file in (folder / kind).iterdir() if file.stat().st_size > longest]
+        assert not longer, f"libFuzzer would cut these seeds, of {kind}: {longer}"
 
 
 def unpack(kind: str, folder: Path) -> list[Path]:
@@ -197,7 +186,7 @@ class Place:
         limits = [f"-max_total_time={int(60 * minutes)}", "-timeout=20", "-rss_limit_mb=6000", "-len_control=0"]
         how = [f"-max_len={LONGEST[kind]}", "-use_value_profile=1", "-print_final_stats=1"]
         command = [self.fuzzer(kind), *self.inputs(kind), *limits, *how]
-        before, last = resource.getrusage(resource.RUSAGE_CHILDREN), dict.fromkeys(SAID, "?")
+        last = dict.fromkeys(SAID, "?")
         with subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, errors="replace", env=self.environment
         ) as run:
@@ -205,8 +194,9 @@ class Place:
                 last |= {what: found[1] for what, pattern in SAID.items() if (found := re.search(pattern, line))}
                 if not re.match(r"#\d+\s+(NEW|REDUCE|RELOAD)|\s*NEW_FUNC", line):
                     print(line, end="", file=sys.stderr, flush=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            _, status, usage = os.wait4(run.pid, 0)  # the time of this one child: others may run at once
+            run.returncode = os.waitstatus_to_exitcode(status)
+        cpu_s = usage.ru_utime + usage.ru_stime
         done = f"{last['runs']} executions, {last['edges']} of {last['all']} edges, {cpu_s:.0f} s of CPU"
         print(f"{kind}: {f'ended with {run.returncode}' if run.returncode else 'no fault'}; {done}", flush=True)
         return run.returncode == 0
@@ -219,24 +209,6 @@ class Place:
             subprocess.run(command, check=True, env=self.environment)
             pack(kind, Path(small))
 
-    def coverage(self, kinds: Sequence[str]) -> None:
-        """Prints the lines of libplif that all inputs of these kinds reach, as llvm-cov counts them."""
-        flags, programs = ("-fprofile-instr-generate", "-fcoverage-mapping", "-w", "-DFUZZ_FILES"), []
-        for kind in kinds:
-            programs.append(self.compile(kind, *flags, *harness(kind), *SOURCES))
-            inputs = [str(file) for folder in self.inputs(kind) for file in Path(folder).iterdir()]
-            for at in range(0, len(inputs), 1000):
-                profile = {"LLVM_PROFILE_FILE": str(self.folder / f"{kind}{at}.profraw")}
-                command = [programs[-1], *inputs[at : at + 1000]]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**self.environment, **profile})
-        merged = str(self.folder / "all.profdata")
-        subprocess.run(["llvm-profdata", "merge", *self.folder.glob("*.profraw"), "-o", merged], check=True)
-        objects = [word for program in programs for word in ("-object", program)][1:]
-        only_lines = ("-show-region-summary=false", "-show-branch-summary=false")
-        subprocess.run(
-            ["llvm-cov", "report", *objects, f"-instr-profile={merged}", *only_lines, str(NATIVE)], check=True
-        )
-
 
 # What libFuzzer says of a run
 SAID = {"all": r"\((\d+) inline", "edges": r"cov: (\d+)", "runs": r"executed_units: (\d+)"}
@@ -248,8 +220,8 @@ def main() -> int:
     parser.add_argument(
         "--corpus", type=Path, help="a folder, where what is found on the way stays; none when not given"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="kinds at once")
     parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--coverage", action="store_true")
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], help="all when not given")
     asked = parser.parse_args()
     found = find_sanitizers()
@@ -257,18 +229,16 @@ def main() -> int:
         print("not run: needs clang with its sanitizers (apt-get install clang libclang-rt-dev)")
         return 0
     with tempfile.TemporaryDirectory() as name:
-        folder, kinds, fine = Path(name), asked.kinds or KINDS, True
+        folder, kinds = Path(name), asked.kinds or KINDS
         place = Place(folder, asked.corpus or folder / "found")
-        if asked.coverage:
-            place.coverage(kinds)
-            return 0
         build(folder, "-fsanitize=fuzzer-no-link")
-        for kind in kinds:
-            if asked.keep:
+        if asked.keep:
+            for kind in kinds:
                 place.keep(kind)
-            else:
-                fine &= place.fuzz(kind, asked.minutes)
-    return int(not fine)
+            return 0
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            is_fine = all(list(pool.map(lambda kind: place.fuzz(kind, asked.minutes), kinds)))
+    return int(not is_fine)
 
 
 if __name__ == "__main__":

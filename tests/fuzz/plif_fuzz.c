@@ -61,6 +61,7 @@ static int file_in_memory(const uint8_t *bytes, size_t size) {
 #if defined(FUZZ_PLIF)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const size_t free_at = offsetof(FileHeader, zeros);
+    _Static_assert(offsetof(FileHeader, zeros) == PATH_AT, "libfuzzer.py writes the kernels there");
     const uint8_t *more = size >= sizeof(FileHeader) ? data + free_at : (const uint8_t[3]){0};
     plif_model *model = plif_open_for(data, (int64_t)size, more[2] & 1 ? 0 : PLIF_SKIP_DIGEST, more[0] % (FILE_PATHS + 1) - 1);
     if (!model) {
@@ -355,9 +356,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     const int64_t cells = n.channels > 0 && n.height > 0 && n.width > 0 ? (int64_t)n.channels * n.height * n.width : 0;
-    float *x = calloc(4 * (size_t)cells + 1, sizeof *x);
+    const int64_t floats = cells * (strstr(texts[0], "follow=on") ? 2 : 1); /* then of two pictures */
+    float *x = calloc(4 * (size_t)floats + 1, sizeof *x);
     plif_input frame = PLIF_INPUT, other = PLIF_INPUT;
-    frame.x = x, frame.newest = x + cells, other.x = x + 2 * cells, other.newest = x + 3 * cells;
+    frame.x = x, frame.newest = x + floats, other.x = x + 2 * floats, other.newest = x + 3 * floats;
     if (end >= b.at) b.at = end + 1;
     calls(&b, s, &frame, &other, n.classes);
     free(x);
