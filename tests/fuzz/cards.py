@@ -1,6 +1,6 @@
 """Artifacts whose card lies: each is run, or refused in one line with exit code 2, in bounded time and memory.
 
-    python -m tests.fuzz.cards a.onnx b.onnx --minutes 10 [--seed 0]
+    python -m tests.fuzz.cards [a.onnx b.onnx] --minutes 10 [--seed 0]    small networks of each precision when none is given
 
 A lie changes what the card says, not its bytes: a field of it becomes another number or another kind of value, or is left
 out, or two parts of it change places. Every artifact is run in a forked process, as `plif info`, `plif stream` and a
@@ -32,6 +32,7 @@ from runtime.core.base.errors import PlifError
 from runtime.core.cli.main import run
 from runtime.core.model.card import CARD_KEY, read_card
 from runtime.core.parts import find_parts
+from tests.fuzz.artifacts import write_onnx_files
 
 for _part in (*find_parts("commands").values(), *find_parts("observers").values()):
     if _part.find_missing() is None and _part.module.startswith("runtime."):
@@ -245,18 +246,19 @@ def lies(seeds: list[Path], rng: random.Random) -> Iterator[tuple[Path, str, dic
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("artifacts", nargs="+", type=Path)
+    parser.add_argument("artifacts", nargs="*", type=Path)
     parser.add_argument("--count", type=int, default=1 << 60)
     parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     os.environ.setdefault("PLIF_NO_CALIBRATION", "1")
     rng, end_s, found, done = random.Random(asked.seed), time.monotonic() + 60 * asked.minutes, 0, 0
-    protos = {path: onnx.load(path) for path in asked.artifacts}
     with tempfile.TemporaryDirectory() as name:
+        artifacts = asked.artifacts or write_onnx_files(Path(name))
+        protos = {path: onnx.load(path) for path in artifacts}
         path, recording, said = (Path(name) / file for file in ("a.onnx", "r.csv", "said.txt"))
         recording.write_text("".join(f"{40 * i},{i * 7 % 16},{i * 5 % 16},{i % 2}\n" for i in range(2000)))
-        for artifact, what, card in lies(asked.artifacts, rng):
+        for artifact, what, card in lies(artifacts, rng):
             if done == asked.count or time.monotonic() > end_s:
                 break
             write(protos[artifact], card, path)

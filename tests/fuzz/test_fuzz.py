@@ -7,25 +7,26 @@ import os
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from plif_export import export
 from runtime import native
 from runtime.artifacts.plif_file import file as plif_file
 from tests.fuzz import cards
+from tests.fuzz.artifacts import write_onnx_files
 from tests.fuzz.libfuzzer import KINDS, harness, model, unpack
+from tests.fuzz.models import TARGETS
 from tests.fuzz.native import build
 from tests.libplif_sources import NATIVE
-from tests.networks import firing
-from tests.plif_export.core.test_graph_layers import attention
-from tests.programs import plif_file_of, recurrent, written
+from tests.programs import plif_file_of, recurrent
 from tests.sanitizers import OPTIONS, find_sanitizers, needs_sanitizers
 
 HERE = Path(__file__).parent
 
-AVERAGED = "c8k3s1-BN-PLIF-APk2s2-c24k3s2-BN-PLIF-FC40-PLIF-FC30-PLIF-APk10s10"
+MOST_CORPUS = 200_000  # bytes of corpus/ in the repository, all archives together: it is 54 kB
 
 
 def fuzz(target: str, *options: str) -> None:
@@ -36,13 +37,12 @@ def fuzz(target: str, *options: str) -> None:
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("seeds")
-    export(firing(), folder / "fp32.onnx", verify=False)
-    export(firing(AVERAGED), folder / "int8.onnx", precision="int8", verify=False)
-    # one output pixel: a stride says nothing about its map
-    export(firing("c8k3s2-PLIF-FC30-PLIF-APk10s10", (2, 2, 2)), folder / "pixel.onnx", verify=False)
-    for name, graph in (("loop", recurrent()), ("tokens", attention())):  # programs, and operations on views
-        written(graph, folder / f"{name}.onnx")
-    return [str(path) for path in sorted(folder.glob("*.onnx"))]
+    return [str(path) for path in write_onnx_files(folder)]
+
+
+def test_the_corpus_stays_small() -> None:
+    sizes = {path.name: path.stat().st_size for path in (HERE / "corpus").iterdir()}
+    assert set(sizes) == {f"{kind}.tar.xz" for kind in KINDS} and sum(sizes.values()) < MOST_CORPUS, sizes
 
 
 def test_a_card_that_lies_gives_one_line_or_a_run_that_ends(seeds: list[str]) -> None:
@@ -145,3 +145,14 @@ def test_a_card_that_lies_does_no_harm_for_ten_minutes(seeds: list[str]) -> None
 @needs_sanitizers
 def test_native_code_touches_nothing_else_for_ten_minutes() -> None:
     fuzz("native", "--minutes", "10", "--seed", "1000000")
+
+
+@pytest.mark.machines
+@needs_sanitizers
+def test_every_target_finds_no_fault_in_its_minute(seeds: list[str]) -> None:
+    """libFuzzer's four kinds have 60 s each, two at once; then the targets in Python have 15 s each, two at once."""
+    fuzz("libfuzzer", "--minutes", "1", "--jobs", "2")
+    others = [("cards", *seeds), ("native",), *(("models", target) for target in TARGETS)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda words: fuzz(*words, "--minutes", "0.25", "--seed", str(date.today().toordinal())), others))
+    fuzz("recordings", "--minutes", "0.015", "--seed", str(date.today().toordinal()))  # for each of 17 formats

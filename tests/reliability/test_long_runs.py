@@ -218,7 +218,8 @@ def test_a_simulated_minute_is_told_minute_by_minute() -> None:
 @pytest.mark.large
 @needs_proc
 @pytest.mark.parametrize(
-    "words", [("predict", "--files", "2000"), ("predict", "--files", "100000"), ("csv", "--gb", "0.05")],
+    "words",
+    [("predict", "--files", "2000"), ("predict", "--files", "100000"), ("csv", "--gb", "0.05")],
     ids=" ".join,
 )
 def test_many_files_and_a_long_one_have_all_their_answers_in_the_memory_of_few(words: tuple[str, ...]) -> None:
