@@ -239,7 +239,9 @@ def main() -> None:
     parser.add_argument("--performers", type=int, default=17, help="of 10 gestures each")
     parser.add_argument("--minutes", type=float, default=10, help="of each kind of people who mean nothing")
     parser.add_argument("--sessions", type=int, default=6, help="of 40 s, of each law")
-    parser.add_argument("--sensors", nargs="+", help=f"WIDTHxHEIGHT of the cameras; {', '.join(SENSORS)} when not given")
+    parser.add_argument(
+        "--sensors", nargs="+", help=f"WIDTHxHEIGHT of the cameras; {', '.join(SENSORS)} when not given"
+    )
     parser.add_argument("--larger", type=int, default=3, help="performers before a camera that is not 128x128")
     parser.add_argument("--views", nargs="+", help="of gestures; all when not given")
     parser.add_argument("--seed", type=int, default=SEED, help="of everything that is drawn; one that chose nothing")

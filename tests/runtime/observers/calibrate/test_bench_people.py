@@ -27,6 +27,7 @@ from bench.people_shown import (
     people,
     sessions,
 )
+from bench.second_opinion import HANDS, PEOPLE, Feed
 from plif_export import export
 from plif_train.core.loop import checkpoint
 from plif_train.core.network.presets import build
@@ -227,3 +228,12 @@ def test_a_whole_run_puts_networks_side_by_side(silent: Path, tmp_path: Path) ->
     assert all(one["firm"]["count"] == 0 for one in found["false_labels"].values())
     assert set(found["sessions"]) == {"sessions", "sessions at 160x130"}
     assert found["curve"][0]["missed"] == 1 and (tmp_path / "people.png").stat().st_size > 10_000
+
+
+def test_a_second_opinion_counts_where_it_is_asked_and_never_says_other() -> None:
+    y, second = np.array([[[0.2, 0.1, 0.6]]], np.float32), np.array([[[0.1, 0.7, 0.9]]], np.float32)
+    for kind, of_hands in ((PEOPLE, y), (HANDS, np.array([[[0.2, 0.7, 0.6]]], np.float32))):
+        feed = Feed(kind, 1, FeedOutputs([], y), second)
+        assert (feed.votes("first", 2) == y).all() and (feed.votes("second", 2) == second).all()
+        assert (feed.votes("pair", 2) == np.array([[[0.2, 0.7, 0.6]]], np.float32)).all()
+        assert (feed.votes("pair for bare hands", 2) == of_hands).all()
