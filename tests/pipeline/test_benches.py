@@ -57,8 +57,11 @@ SHORT = {
     "watching": "--model {net} --rounds 2 --json",
     "web": "{page} --digits {recordings} --limit 1",
 }
-# decide, edge, metamorphic, people, cells, own_gestures, second_opinion: test_bench_*.py; soaks: tests/reliability/test_long_runs.py
-ELSEWHERE = {"cells", "own_gestures", "decide", "edge", "metamorphic", "people", "second_opinion", "soak", "soak_files", "soak_live"}
+# decide, edge, metamorphic, people, cells, own_gestures, second_opinion: test_bench_*.py; soaks: test_long_runs.py of reliability
+ELSEWHERE = {
+    *("cells", "decide", "edge", "metamorphic", "own_gestures", "people", "second_opinion"),
+    *("soak", "soak_files", "soak_live"),
+}
 NEVER_ZERO = re.compile("(p50|p99|median|every|lazy|stepped|streamed|roof|least|million|steps|samples|additions)_")
 QUICK = "event,onnxruntime,openvino-,pytorch,spikingjelly"  # without what takes longest: torch.compile, OpenVINO's own artifacts
 
