@@ -99,7 +99,7 @@ UDP, STRANGERS = "tests/runtime/sources/udp/test_udp.py", "tests/runtime/sources
 ALONE = "tests/plif_export/readers/module_runs/test_runs_alone.py"
 GATE_REPORT, CI = "tests/plif_export/core/test_gate_report.py", "tests/strangers/test_ci.py"
 VIEW = "runtime/native/rules/frames/view.c"
-CLIENT = "runtime/observers/triton_repository/client.py"
+CLIENT, ANSWERS = (f"runtime/observers/triton_repository/{name}.py" for name in ("client", "answers"))
 NOW = (
     Change("`resize=nearest` shows the first pixel of a cell, not the middle one", VIEW,
            "(2 * cell + 1) * size / (2 * target) == at", "2 * cell * size / (2 * target) == at", (SENSORS,)),
@@ -130,9 +130,9 @@ NOW = (
            "_check_range(name, np.asarray(values))", "np.asarray(values)", ("tests/runtime/core/test_packets.py",)),
     Change("an error of ONNX Runtime leaves a step as it is", "runtime/core/engines/onnxruntime.py",
            "raise self.cannot_run(error) from None", "raise", ("tests/plif_export/writers/looped/test_form_loop.py",)),
-    Change("a deep answer of a Triton server is a RecursionError", CLIENT,
-           "except (ValueError, RecursionError):", "except ValueError:", (TRITON,)),
-    Change("NaN of a Triton server is an answer", CLIENT,
+    Change("a deep answer of a Triton server is a RecursionError", ANSWERS,
+           "<= MAX_LISTS", "<= 1 << 30", (TRITON,)),
+    Change("NaN of a Triton server is an answer", ANSWERS,
            "if not np.isfinite(values).all():", "if False:", (TRITON,)),
     Change("a Triton server that sends nothing is waited for longer than asked", CLIENT,
            "self.settimeout(left_s)", "self.settimeout(10)", (TRITON,)),

@@ -34,9 +34,9 @@ import numpy as np
 from runtime.core.base.errors import PlifError
 from runtime.core.base.grammar import parse_address
 from runtime.core.engines.tensors import require_finite
+from runtime.observers.triton_repository.answers import MAX_ANSWER, decode_output, parse_json, parse_metadata
 
 _LENGTH = "Inference-Header-Content-Length"
-_MAX_ANSWER = 4 << 20  # bytes: a million numbers, and JSON of at most some 100 MB in memory
 _MAX_S = 86_400.0
 
 
@@ -76,7 +76,7 @@ class TritonSession:
         self._connections: list[_Connection | None] = [None] * streams
         self._set_deadline()
         try:
-            self.input, self.shape, self.classes = _parse_metadata(self._read_metadata(), self.url)
+            self.input, self.shape, self.classes = parse_metadata(self._read_metadata(), self.url)
         except PlifError:
             self._disconnect(0)
             raise
@@ -195,12 +195,12 @@ class TritonSession:
             self._lost_reasons[row] = f"the server answered {status} in the middle of it" if status >= 500 else ""
             raise self._refusal_error(row, status, body)
         self._lost_reasons[row] = "the answer before could not be used"
-        y = _decode_output(body, length, self.classes, self.url)
+        y = decode_output(body, length, self.classes, self.url)
         self._starting[row], self._lost_reasons[row] = False, ""
         return y
 
     def _refusal_error(self, row: int, status: int, body: bytes) -> PlifError:
-        document = _parse_json(body)
+        document = parse_json(body)
         error = document.get("error") if isinstance(document, dict) else None
         text = error if isinstance(error, str) else body[:120].decode("utf-8", "replace")
         text = " ".join(text.split())[:200]
@@ -212,7 +212,7 @@ class TritonSession:
         status, _, body = self._send_request(0, "GET", f"/v2/models/{quote(self.model)}", b"", {})
         if status != 200:
             raise self._refusal_error(0, status, body)
-        metadata = _parse_json(body)
+        metadata = parse_json(body)
         if not isinstance(metadata, dict):
             raise PlifError(f"{self.url}: its answer is not JSON; expected a Triton server")
         return metadata
@@ -224,14 +224,12 @@ class TritonSession:
         connection = self._connections[row]
         if connection is None:
             connection = self._connections[row] = _Connection(self._host, self._port)
-        connection.until_s = self._until_s
+        connection.until_s, connection.left = self._until_s, MAX_ANSWER
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            content = answer.read(_MAX_ANSWER + 1)
-            if len(content) > _MAX_ANSWER:
-                raise http.client.HTTPException(f"more than {_MAX_ANSWER} bytes")
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            content = answer.read()
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a chunk of a negative size
             self._disconnect(row)
             reason = " ".join(str(error).split()) or type(error).__name__
             raise PlifError(
@@ -249,10 +247,11 @@ class TritonSession:
 class _Connection(http.client.HTTPConnection):
     """An HTTP connection with a deadline, `until_s` of time.monotonic(), by which an answer must be complete.
 
-    A socket's own timeout starts anew with each piece.
+    A socket's own timeout starts anew with each piece. `left` bytes of the answer may still come, however it is framed.
     """
 
     until_s = 0.0
+    left = 0
 
     def connect(self) -> None:
         wrong: OSError = OSError("the name has no address")
@@ -270,7 +269,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Socket(socket.socket):
-    """The socket of an HTTP connection, which keeps to the connection's deadline.
+    """The socket of an HTTP connection, which keeps to the connection's deadline and number of bytes.
 
     sendall counts all its pieces as one.
     """
@@ -293,48 +292,8 @@ class _Socket(socket.socket):
 
     def recv_into(self, *buffer: Any) -> int:
         self._update_timeout()
-        return super().recv_into(*buffer)
-
-
-def _parse_json(body: bytes) -> Any:
-    """Parse the JSON of a Triton server; return None for JSON that is invalid or nested too deeply."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _parse_metadata(about: dict[str, Any], url: str) -> tuple[str, tuple[int, ...], int]:
-    """Parse the Triton server's metadata of a model: its input's name and shape, and its number of classes."""
-    try:
-        (x,) = about["inputs"]
-        (y,) = (tensor for tensor in about["outputs"] if tensor["name"] == "y")
-        name, shape = str(x["name"]), tuple(int(n) for n in x["shape"])[1:]
-        (_, classes), kinds = y["shape"], (x["datatype"], y["datatype"])
-        if kinds != ("FP32", "FP32") or min(*shape, int(classes)) < 1 or 4 * int(classes) > _MAX_ANSWER:
-            raise ValueError
-    except (KeyError, TypeError, ValueError, OverflowError):
-        raise PlifError(f"{url}: is no model of plif export --to triton, which has one input and an output y") from None
-    return name, shape, int(classes)
-
-
-def _decode_output(body: bytes, length: int | None, classes: int, url: str) -> np.ndarray:
-    """Decode y float32 [classes] from a Triton server's answer of JSON and tensor bytes; refuse any other answer.
-
-    length  of the JSON in bytes; None if the tensor is inside the JSON
-    """
-    try:
-        document = _parse_json(body[:length])
-        (y,) = (tensor for tensor in document["outputs"] if tensor["name"] == "y")
-        with np.errstate(over="ignore"):
-            data = body[length:] if length is not None else np.asarray(y["data"], "<f4").tobytes()
-        if y["shape"] != [1, classes] or y["datatype"] != "FP32" or len(data) != 4 * classes:
-            raise ValueError
-    except (ValueError, KeyError, TypeError, OverflowError):
-        raise PlifError(
-            f"{url}: its answer holds no y [1, {classes}]; expected a model of plif export --to triton"
-        ) from None
-    values = np.frombuffer(data, "<f4").astype(np.float32)
-    if not np.isfinite(values).all():
-        raise PlifError(f"{url}: its answer is not finite: {values[~np.isfinite(values)][0]}; expected numbers")
-    return values
+        count = super().recv_into(*buffer)
+        self.connection.left -= count
+        if self.connection.left < 0:
+            raise OSError(f"more than {MAX_ANSWER} bytes")
+        return count

@@ -121,6 +121,10 @@ DEEP = b"[" * 100_000
         (ABOUT.replace(b"3]", b"NaN]"), "no model of plif export"),
         (ABOUT.replace(b"3]", b"9" * 30 + b"]"), "no model of plif export"),
         (ABOUT.replace(b"3]", b"9" * 5000 + b"]"), "not JSON"),
+        (ABOUT.replace(b"2]", b'"2"]'), "no model of plif export"),
+        (ABOUT.replace(b"2]", b"2.9]"), "no model of plif export"),
+        (ABOUT.replace(b"2]", b"9" * 30 + b"]"), "no model of plif export"),
+        (ABOUT.replace(b'"x"', b'["x"]'), "no model of plif export"),
     ],
     ids=lambda value: str(value)[:60],
 )
@@ -150,12 +154,17 @@ def test_what_is_no_triton_server_is_said_in_one_line(
         (binary([np.nan, 2, 3]), "not finite"),
         (binary([1, -np.inf, 3]), "not finite"),
         (http(answer("[" + "[],[]," * 3_000_000 + "1]")), "more than 4194304 bytes"),
-        (lambda connection: connection.sendall(http(b"{}" * 50)[:-2]) or connection.shutdown(2), r"no y \[1, 3\]"),
+        (lambda connection: connection.sendall(http(b"{}" * 50)[:-2]) or connection.shutdown(2), "2 more expected"),
+        (http(answer('["1", "2", "3"]')), r"no y \[1, 3\]"),
+        (http(answer("[true, 2, 3]")), r"no y \[1, 3\]"),
+        (http(answer("[[1], [2], [3]]")), r"no y \[1, 3\]"),
+        (http(answer(shape="[true, 3.0]")), r"no y \[1, 3\]"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n[[[[[", "no answer"),
         (b"HTTP/1.1 two\r\n\r\n", "no answer"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 200 + b"\r\n", "no answer"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "no answer"),
     ],
-    ids=[*map(str, range(21))],  # the bodies would be named
+    ids=[*map(str, range(26))],  # the bodies would be named
 )
 def test_an_answer_that_is_none_of_this_network_is_said_in_one_line_and_its_stream_is_lost(
     said: Any, message: str, stranger: Callable[..., Stranger]
