@@ -72,16 +72,24 @@ class Child:
 
     stdin    a descriptor, which the script may also open by its name; PIPE for `write`
     network  the script may connect
+    wait_s   seconds of waiting in place of those for the file's size; they begin anew with each `wait`
     Raises PlifError when no process can be started.
     """
 
     def __init__(
-        self, script: Path, *arguments: str, size: int, stdin: int | None = None, network: bool = False
+        self,
+        script: Path,
+        *arguments: str,
+        size: int,
+        stdin: int | None = None,
+        network: bool = False,
+        wait_s: float | None = None,
     ) -> None:
         import subprocess  # imported here because most formats do not need it
 
         self.seconds = FREE_SECONDS + math.ceil(size / BYTES_PER_SECOND)
-        self._remaining_s = float(WAITS * self.seconds)
+        self._wait_s = float(WAITS * self.seconds) if wait_s is None else wait_s
+        self._remaining_s = self._wait_s
         try:
             self._process = subprocess.Popen(
                 script_command(script, str(self.seconds), *arguments, prelude=CONFINED.format(network=network)),
@@ -114,7 +122,7 @@ class Child:
         """
         self._remaining_s = seconds
         is_ready = bool(self._buffer) or self._wait_for_pipe(self._pipe, select.POLLIN)
-        self._remaining_s = float(WAITS * self.seconds)
+        self._remaining_s = self._wait_s
         return is_ready
 
     def read(self, count: int) -> bytes:
@@ -162,7 +170,7 @@ class Child:
             self._process.kill()
         code = self._process.wait()
         if self._remaining_s <= 0:
-            return code, f"reading it has not come to an end after {WAITS * self.seconds} s"
+            return code, f"reading it has not come to an end after {self._wait_s:g} s"
         if code == -signal.SIGXCPU:
             return code, f"reading it takes more than {self.seconds} s of processor time"
         return code, None

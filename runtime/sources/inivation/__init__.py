@@ -2,7 +2,8 @@
 
 dv-processing decodes the protocol (AEDAT 4 packets, compressed or not). The server is untrusted, so this runs in a
 child process that may connect and has no other rights (read.py). A broken connection is tried again every half second
-until it is back. `end=10s` ends the stream when that takes longer.
+until it is back, with the same sensor. `end=10s` ends the stream when that takes longer. A server that has not said who
+it is within ANSWER_S does not answer, and neither does a child process that takes as long for a record.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ EXAMPLE = "tcp://127.0.0.1:7777"
 CHILD_PROGRAM = Path(__file__).with_name("read.py")
 POLL_S = 0.02  # the longest wait for events between two checks for the end or a tick
 RETRY_S = 0.5
+ANSWER_S = 10.0  # the most seconds until a server's greeting is complete; the child starts in 0.5 s, on a board in 5 s
 
 
 class InivationSource(Source):
@@ -48,6 +50,7 @@ class InivationSource(Source):
         self._end_s = self.address.seconds("end", None)
         self._stop = threading.Event()
         self._child: Child | None = None
+        self._greeting: bytes | None = None  # the server's JSON about its sensor; None when no server answers
         try:
             self.sensor = self._find_sensor(sensor)
         except BaseException:
@@ -59,7 +62,9 @@ class InivationSource(Source):
 
         Raises PlifError when the server sends no events, or neither the server nor the user states the size.
         """
-        answer = self._connect()
+        for _ in self._connect(ANSWER_S):
+            pass
+        answer = self._greeting
         if answer is None:
             raise PlifError(
                 f"{self.name}: nobody answers there; start the server (DV: the module NetOutputTcpServer) first"
@@ -75,16 +80,20 @@ class InivationSource(Source):
             raise PlifError(f"{self.name}: the server does not say how large the sensor is; say it: --sensor 346x260")
         return resolution
 
-    def _connect(self) -> bytes | None:
-        """Connect to the DV server; return its JSON about the sensor, or None when no server answers."""
+    def _connect(self, seconds: float) -> Iterator[np.ndarray]:
+        """Connect to the DV server, and set `_greeting`; yield empty packets until it answers, for at most `seconds`."""
+        until_s, self._greeting = time.monotonic() + seconds, None
         if self._child is None:
             host_port = (self.address.host, str(self.address.port))
-            self._child = Child(CHILD_PROGRAM, *host_port, size=0, stdin=PIPE, network=True)
+            self._child = Child(CHILD_PROGRAM, *host_port, size=0, stdin=PIPE, network=True, wait_s=ANSWER_S)
         self._child.write(b"c")
-        record = read_record(self._child)
+        while not (answers := self._child.wait(POLL_S)) and not self._stop.is_set() and time.monotonic() < until_s:
+            yield from self.wait_with_ticks(self._stop, POLL_S)
+        record = read_record(self._child) if answers else None
         if record is None:
             self._end_child()
-        return record[1] if record is not None and record[0] == b"C" else None
+        elif record[0] == b"C":
+            self._greeting = record[1]
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -128,15 +137,20 @@ class InivationSource(Source):
 
         In the latter case the source is still lost.
         """
-        lost_s = time.monotonic()
+        lost_s, greeting, told = time.monotonic(), self._greeting, False
         self.went_away("the server went away: lost")
         while True:
             yield from self.wait_with_ticks(self._stop, RETRY_S)
-            if self._stop.is_set() or (self._end_s is not None and time.monotonic() - lost_s >= self._end_s):
+            left_s = ANSWER_S if self._end_s is None else lost_s + self._end_s - time.monotonic()
+            if self._stop.is_set() or left_s <= 0:
                 return
-            if self._connect():
+            yield from self._connect(min(left_s, ANSWER_S))
+            if self._greeting == greeting:
                 self.came_back(lost_s)
                 return
+            if self._greeting and not told:
+                self.say("a server with another sensor answers there: not taken; start plif again for that one")
+                told = True
 
 
 SOURCE = InivationSource
