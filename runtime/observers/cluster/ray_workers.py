@@ -35,10 +35,22 @@ from runtime.observers.evaluation_workers.worker import Job, OnTally, Worker
 
 LOCAL = "local"
 CONNECT_S = 5.0
+ANSWER_S = 30.0  # until a cluster has answered a first question, with the start of the process that asks
+SHARD_S = 3600.0  # without an answer of any worker; a shard of 64 samples takes seconds
 ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced default; without it Ray prints a page about it
     "RAY_DEDUP_LOGS": "0",
 }
+_PROBE = """
+import sys
+sys.path[:] = filter(None, sys.path)  # nothing from the folder that the user happens to be in
+import ray
+head = ray._private.services.canonicalize_bootstrap_address(sys.argv[1])
+try:
+    ray._raylet.GcsClient(head, cluster_id="0" * 56).check_alive([], timeout=5)
+except Exception as error:
+    sys.exit(str(error))
+"""
 _CLEANUP = """
 import sys
 sys.path[:] = filter(None, sys.path)  # nothing from the folder that the user happens to be in
@@ -112,7 +124,7 @@ def _connect(address: str, workers: int | None) -> Iterator[ModuleType]:
         elif address != "auto":
             _require_listener(address)
         if address != LOCAL and "//" not in address:
-            _require_token(ray, address)
+            _require_cluster(address)
         try:
             ray.init(**options)
         except Exception as error:  # Ray raises ConnectionError, ValueError, RuntimeError and its own
@@ -186,18 +198,26 @@ def _require_listener(address: str) -> None:
         raise _unreachable_error(address, str(error)) from None
 
 
-def _require_token(ray: ModuleType, address: str) -> None:
-    """Refuse a Ray cluster that rejects our token: Ray itself would print errors for 20 seconds, without the reason."""
-    why = "RAY_AUTH_MODE=token, and there is none"
+def _require_cluster(address: str) -> None:
+    """Refuse an address where no Ray cluster answers within ANSWER_S, and a cluster that rejects our token.
+
+    Ray itself prints errors for over a minute, and waits for ever for a peer that begins an answer. So a child process
+    asks first.
+    """
+    why, error = "RAY_AUTH_MODE=token, and there is none", ""
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or _has_token():  # Ray aborts where it lacks one
+        why, command = "InvalidAuthToken", [sys.executable, "-c", _PROBE, address]
+        silent, devnull = f"nothing within {ANSWER_S:g} s", subprocess.DEVNULL
         try:
-            head = ray._private.services.canonicalize_bootstrap_address(address)
-            ray._raylet.GcsClient(head, cluster_id="0" * 56).check_alive([], timeout=CONNECT_S)
+            error = subprocess.run(
+                command, stdin=devnull, stdout=devnull, stderr=subprocess.PIPE, timeout=ANSWER_S
+            ).stderr.decode(errors="replace")
+        except (OSError, subprocess.TimeoutExpired):
+            raise _unreachable_error(address, silent) from None
+        if "Timed out" in error:
+            raise _unreachable_error(address, silent)
+        if why not in error:  # for example, WrongClusterID; ray.init reports other problems
             return
-        except Exception as error:
-            why = "InvalidAuthToken"
-            if why not in str(error):  # for example, cluster_id differs; ray.init reports other problems
-                return
     raise PlifError(
         f"--cluster {address}: no token that the Ray cluster there takes ({why}); copy ~/.ray/auth_token of its head to this "
         "machine, readable by you alone, and set RAY_AUTH_MODE=token"
@@ -242,6 +262,19 @@ class _Actor:
         return Worker(self._job)
 
 
+def _check_answer(job: Job, k: int, answer: object) -> Tally:
+    """Return the tally in a worker's answer about shard k; raise PlifError for an answer that is no tally of it."""
+    match answer:
+        case (int(shard), Tally(samples=int(samples), right=int(right), unreadable=int(unreadable))):
+            known = samples == len(job.plan.sample_range(k)) and right + unreadable <= samples
+            if shard == k and known and min(right, unreadable) >= 0:
+                return Tally(samples, right, unreadable)
+    raise PlifError(
+        f"{job.folder}: the worker of shard {k} answered {str(answer)[:100]}; expected its number and a tally of its "
+        f"{len(job.plan.sample_range(k))} samples; is the same plif on all machines?"
+    )
+
+
 def _run_shards(
     ray: ModuleType, job: Job, waiting: deque[int], count: int, on_tally: OnTally
 ) -> Generator[int, None, None]:
@@ -257,19 +290,28 @@ def _run_shards(
     for _ in range(count):
         assign(remote.remote(job, os.getcwd()))
     while working:
-        (ready,), _ = ray.wait(list(working))
-        actor, k = working.pop(ready)
+        finished, _ = ray.wait(list(working), timeout=SHARD_S)
+        if not finished:
+            shards = sorted(k for _, k in working.values())
+            raise PlifError(
+                f"{job.folder}: no worker has answered for {SHARD_S:g} s, of shards {shards[:10]}; see `ray status`, and go "
+                "on with --resume"
+            )
+        actor, k = working.pop(finished[0])
         try:
-            answer = ray.get(ready)
+            answer = ray.get(finished[0], timeout=SHARD_S)
         except ray.exceptions.RayActorError as error:
             deaths[k] += 1
             job.report_death(k, deaths[k], " ".join(str(error).split())[:200])
             waiting.appendleft(k)
             assign(remote.remote(job, os.getcwd()))
             continue
+        except Exception as error:  # an exception of the worker itself, or an answer that cannot be read
+            why = " ".join(str(error).split())[-200:]
+            raise PlifError(f"{job.folder}: the worker of shard {k} failed ({type(error).__name__}: {why})") from None
         if isinstance(answer, PlifError):
             raise answer
-        _, tally = answer
+        tally = _check_answer(job, k, answer)
         if not (job.folder / f"{k:06d}.jsonl").is_file():
             raise PlifError(
                 f"{job.folder}: a worker wrote shard {k} there, and it is not here; --out must be a folder that all "

@@ -11,14 +11,16 @@ every run.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
-from runtime.core.base.errors import PlifError
+from runtime.core.base.errors import PARSE_ERRORS, PlifError
 from runtime.core.base.files import atomic_write, make_folder, read_regular
 from runtime.core.base.version import __version__
 from runtime.core.measure.evaluate.batches import Trace
@@ -27,7 +29,10 @@ from runtime.core.measure.evaluate.predictions import Prediction
 
 PLAN = "plan.json"
 MIN_SAMPLES = 64  # of a shard: a twentieth of a second of work, against a file to write
+MAX_BYTES = 1 << 30  # of a shard's file; a sample takes 20 bytes a class
 MAX_SHARDS = 4096  # of a large set, so that a folder of them can be listed
+
+_FIELDS = {**get_type_hints(Prediction), "scores": list, "sensor": list | None}  # types of a prediction in JSON
 
 
 @dataclass(frozen=True)
@@ -146,14 +151,13 @@ class Shards:
         Raises PlifError if its file is damaged.
         """
         try:
-            head, *rows = [json.loads(line) for line in read_regular(self.path(k), "a shard").splitlines()]
+            head, *rows = [_parse_line(line) for line in _read_shard(self.path(k)).splitlines()]
             outcome = Outcome([_parse_prediction(row) for row in rows], notes=[str(note) for note in head["notes"]])
-            if [prediction.sample for prediction in outcome.predictions] != list(self.plan.sample_range(k)):
-                raise ValueError
+            _check_numbers(outcome, head, self.plan.sample_range(k))
             outcome.add_rates(head["rates"])
             outcome.calls.add_counts({int(place): int(count) for place, count in head["calls"].items()})
             outcome.traces = [_parse_trace(*row) for row in head["traces"]]
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        except PARSE_ERRORS:
             raise PlifError(f"{self.path(k)}: is damaged; remove it and go on with --resume") from None
         return outcome
 
@@ -165,15 +169,54 @@ class Shards:
         return True
 
 
+def _read_shard(path: Path) -> bytes:
+    """Read a shard's file, which another machine may have written; raise ValueError for one that is too large."""
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise ValueError
+    return read_regular(path, "a shard")
+
+
+def _parse_line(line: bytes) -> Any:
+    """Parse a line of JSON; raise ValueError for a number that is not finite."""
+
+    def parse_number(text: str) -> float:
+        if not math.isfinite(number := float(text)):
+            raise ValueError
+        return number
+
+    return json.loads(line, parse_float=parse_number, parse_constant=parse_number)
+
+
+def _check_numbers(outcome: Outcome, head: Mapping[str, Any], samples: range) -> None:
+    """Raise ValueError if a shard's results are not those of its samples, or not as many scores for each of them.
+
+    head  the statistics: firing rates as sums of a positive number of them, and counts of calls
+    """
+    if [prediction.sample for prediction in outcome.predictions] != list(samples):
+        raise ValueError
+    if len({len(prediction.scores) for prediction in outcome.predictions} - {0}) > 1:
+        raise ValueError
+    if any(count < 1 for _, count in head["rates"].values()) or any(n < 0 for n in head["calls"].values()):
+        raise ValueError
+
+
 def _parse_prediction(row: list[Any]) -> Prediction:
     values = dict(zip(Prediction.__dataclass_fields__, row, strict=True))
     size = values["sensor"]
+    for name, kind in _FIELDS.items():
+        if not isinstance(values[name], kind):
+            raise TypeError
+    if any(type(number) not in (int, float) for number in (*values["scores"], *(size or ()))):
+        raise TypeError
     return Prediction(**{**values, "scores": tuple(values["scores"]), "sensor": None if size is None else tuple(size)})
 
 
 def _parse_trace(sample: int, truth: int, votes: list[list[float]], events: list[float] | None) -> Trace:
     """Create the trace of a sample (its votes after each step) from lists: votes [T, classes], events [T]."""
-    return Trace(sample, truth, np.array(votes, np.float64), None if events is None else np.array(events, np.float64))
+    trace = Trace(sample, truth, np.array(votes, np.float64), None if events is None else np.array(events, np.float64))
+    if type(sample) is not int or trace.votes.ndim != 2 or (trace.events is not None and trace.events.shape != (len(votes),)):
+        raise ValueError
+    return trace
 
 
 def read_plan(folder: Path) -> ShardPlan | None:
@@ -186,5 +229,5 @@ def read_plan(folder: Path) -> ShardPlan | None:
         return None
     try:
         return ShardPlan(**json.loads(read_regular(path)))
-    except (ValueError, TypeError):
+    except PARSE_ERRORS:
         raise PlifError(f"{path}: is not the plan of an evaluation; evaluate into another folder") from None
