@@ -214,7 +214,11 @@ def _parse_prediction(row: list[Any]) -> Prediction:
 def _parse_trace(sample: int, truth: int, votes: list[list[float]], events: list[float] | None) -> Trace:
     """Create the trace of a sample (its votes after each step) from lists: votes [T, classes], events [T]."""
     trace = Trace(sample, truth, np.array(votes, np.float64), None if events is None else np.array(events, np.float64))
-    if type(sample) is not int or trace.votes.ndim != 2 or (trace.events is not None and trace.events.shape != (len(votes),)):
+    if (
+        type(sample) is not int
+        or trace.votes.ndim != 2
+        or (trace.events is not None and trace.events.shape != (len(votes),))
+    ):
         raise ValueError
     return trace
 

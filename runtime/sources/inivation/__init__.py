@@ -148,6 +148,8 @@ class InivationSource(Source):
             if self._greeting == greeting:
                 self.came_back(lost_s)
                 return
+            if self._greeting is not None:  # its reader is with a server that is not taken
+                self._end_child()
             if self._greeting and not told:
                 self.say("a server with another sensor answers there: not taken; start plif again for that one")
                 told = True
