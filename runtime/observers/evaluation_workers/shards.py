@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,9 +151,10 @@ class Shards:
         Raises PlifError if its file is damaged.
         """
         try:
-            head, *rows = [_parse_line(line) for line in _read_shard(self.path(k)).splitlines()]
+            decoder = json.JSONDecoder(parse_float=_parse_number, parse_constant=_parse_number)
+            head, *rows = [decoder.decode(line) for line in _read_shard(self.path(k)).decode().splitlines()]
             outcome = Outcome([_parse_prediction(row) for row in rows], notes=[str(note) for note in head["notes"]])
-            _check_numbers(outcome, head, self.plan.sample_range(k))
+            _check_numbers(outcome.predictions, self.plan.sample_range(k), head["rates"], head["calls"])
             outcome.add_rates(head["rates"])
             outcome.calls.add_counts({int(place): int(count) for place, count in head["calls"].items()})
             outcome.traces = [_parse_trace(*row) for row in head["traces"]]
@@ -176,27 +177,25 @@ def _read_shard(path: Path) -> bytes:
     return read_regular(path, "a shard")
 
 
-def _parse_line(line: bytes) -> Any:
-    """Parse a line of JSON; raise ValueError for a number that is not finite."""
-
-    def parse_number(text: str) -> float:
-        if not math.isfinite(number := float(text)):
-            raise ValueError
-        return number
-
-    return json.loads(line, parse_float=parse_number, parse_constant=parse_number)
+def _parse_number(text: str) -> float:
+    """Parse a number of JSON that is not whole; raise ValueError for one that is not finite."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
 
 
-def _check_numbers(outcome: Outcome, head: Mapping[str, Any], samples: range) -> None:
+def _check_numbers(
+    predictions: Sequence[Prediction], samples: range, rates: Mapping[str, Sequence[float]], calls: Mapping[str, int]
+) -> None:
     """Raise ValueError if a shard's results are not those of its samples, or not as many scores for each of them.
 
-    head  the statistics: firing rates as sums of a positive number of them, and counts of calls
+    rates, calls  as in its file: {layer: (sum of firing rates, their number)}, {bin: number of calls}
     """
-    if [prediction.sample for prediction in outcome.predictions] != list(samples):
+    if [prediction.sample for prediction in predictions] != list(samples):
         raise ValueError
-    if len({len(prediction.scores) for prediction in outcome.predictions} - {0}) > 1:
+    if len({len(prediction.scores) for prediction in predictions} - {0}) > 1:
         raise ValueError
-    if any(count < 1 for _, count in head["rates"].values()) or any(n < 0 for n in head["calls"].values()):
+    if any(count < 1 for _, count in rates.values()) or any(count < 0 for count in calls.values()):
         raise ValueError
 
 

@@ -23,7 +23,7 @@ def parse_json(body: bytes) -> Any:
         return None
 
 
-def _parse_sizes(value: Any) -> list[int]:
+def _parse_sizes(value: object) -> list[int]:
     """Return a JSON list of whole numbers; raise ValueError for any other value."""
     if not isinstance(value, list) or any(type(size) is not int for size in value):
         raise ValueError
@@ -46,7 +46,7 @@ def parse_metadata(about: dict[str, Any], url: str) -> tuple[str, tuple[int, ...
     return name, shape, classes
 
 
-def _pack_numbers(values: Any) -> bytes:
+def _pack_numbers(values: object) -> bytes:
     """Return a JSON list of numbers as bytes of float32; raise ValueError for any other value."""
     if not isinstance(values, list) or any(type(value) not in (int, float) for value in values):
         raise ValueError

@@ -166,9 +166,8 @@ class UdpSource(Source):
             self.lost, self._heard_us, has_started = False, arrived_us[-1], True
             for accepted in self._accept_datagrams(data, ends, arrived_us, senders):
                 yield from split_packets(accepted, max_events)
-            if (
-                due_us := self._due_us
-            ) is not None and due_us <= _now_us():  # another sender that floods withholds none
+            due_us = self._due_us
+            if due_us is not None and due_us <= _now_us():  # another sender that floods withholds none
                 for accepted in self._flush_pending():
                     yield from split_packets(accepted, max_events)
 
