@@ -158,13 +158,34 @@ def test_a_stream_whose_server_does_not_come_back_ticks_and_ends(
     def read() -> None:
         for packet in source.packets():
             ticks.append(len(packet))
-            if ends_by == "close" and len(ticks) == 20:
+            if ends_by == "close" and len(ticks) == 5:
                 source.close()
 
     assert end_in_time(read) is None
     assert source.lost and source.returns == 0 and ticks and not any(ticks)
     if ends_by == "end=":
         assert any("another sensor" in line for line in said) == ("640" in then)
+
+
+def test_the_reader_of_another_sensor_is_ended_so_the_right_one_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dv_processing", reason="the extra [inivation] is not installed")
+    program = write_reader(tmp_path / "reader.py", SIZE + "; sys.exit()")
+    monkeypatch.setattr(inivation, "CHILD_PROGRAM", program)
+    monkeypatch.setattr(inivation, "ANSWER_S", 2 * ENDS_S)
+    monkeypatch.setattr(inivation, "RETRY_S", 0.01)
+    source: Any = open_source("tcp://127.0.0.1:7777")
+    write_reader(program, OTHER + "; time.sleep(99)")
+
+    def hear(text: str) -> None:
+        if "another sensor" in text:
+            write_reader(program, SIZE + "; time.sleep(99)")
+        elif "back after" in text:
+            source.close()
+
+    source.say = hear
+    assert end_in_time(lambda: list(source.packets())) == [] and source.returns == 1
 
 
 def test_a_flood_of_one_sender_withholds_no_event_of_another() -> None:
