@@ -108,9 +108,9 @@ class Shards:
                 raise PlifError(
                     f"{self.folder}: holds an evaluation that is not finished; go on with --resume, or remove this folder"
                 )
-            for k in range(old_plan.count):
-                old_shards.path(k).unlink(missing_ok=True)
         make_folder(self.folder)
+        for path in self.folder.glob("[0-9]*.jsonl"):
+            path.unlink()  # of another evaluation, whose plan may be gone if its removal was interrupted
         with atomic_write(self.folder / PLAN) as (part,):
             part.write_text(json.dumps(asdict(self.plan), indent=1) + "\n", encoding="utf-8")
         return list(range(self.plan.count))
