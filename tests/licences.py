@@ -1,7 +1,8 @@
 """The licences of everything that an installation of plif brings: `python tests/licences.py [EXTRA...]` prints a table.
 
 It follows the requirements of the installed packages, from plif's own on, and reads what each says of itself. A licence that is
-not in requirements/licences.json is an error; each has the spelling of the packages.
+not in requirements/licences.json is an error; each has the spelling of the packages. NVIDIA's own licences are for its libraries
+alone (`nvidia-*`), which PyPI's PyTorch brings (docs/install.md).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import importlib.metadata
 import json
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -66,6 +68,17 @@ def table(extras: Iterable[str] = ("all",)) -> dict[str, str]:
     return {name: licence_of(name) for name in sorted(set(brought_by("plif", extras)))}
 
 
+def list_refused(licences: Mapping[str, str], *lists: str) -> dict[str, str]:
+    """Those of {package: licence} whose licence is on none of these lists of requirements/licences.json."""
+    return {
+        package: licence
+        for package, licence in licences.items()
+        if not is_allowed(
+            licence, [one for name in (*lists, *(n for n in ALLOWED if fnmatch(package, n))) for one in ALLOWED[name]]
+        )
+    }
+
+
 def is_allowed(licence: str, allowed: Collection[str]) -> bool:
     """Check each licence of an SPDX expression or of a list with commas; of `A OR B` one is enough."""
     if licence in allowed:
@@ -78,5 +91,5 @@ if __name__ == "__main__":
     licences = table(sys.argv[1:] or ["all"])
     for name, licence in licences.items():
         print(f"{name:<32}{licence}")
-    refused = [name for name, licence in licences.items() if not is_allowed(licence, ALLOWED["users"])]
+    refused = list_refused(licences, "users")
     sys.exit(f"not in requirements/licences.json: {', '.join(refused)}" if refused else 0)

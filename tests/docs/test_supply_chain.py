@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 import build_backend
 from docs import audit
 from tests.conftest import REPOSITORY, pyproject
-from tests.licences import ALLOWED, is_allowed, licence_of, table
+from tests.licences import ALLOWED, is_allowed, licence_of, list_refused, table
 
 FOLDER = REPOSITORY / "requirements"
 PROJECT = pyproject()["project"]
@@ -127,17 +127,22 @@ def test_ci_a_release_and_the_image_install_by_hash() -> None:
 def test_every_licence_is_on_the_list() -> None:
     users = table()
     assert {"hdf5plugin", "rosbags", "numpy", "torch"} <= set(users), "those of plif[all]"
-    assert not {name: licence for name, licence in users.items() if not is_allowed(licence, ALLOWED["users"])}
-    allowed = [licence for licences in ALLOWED.values() for licence in licences]
-    refused, known = {}, 0
+    assert not list_refused(users, "users")
+    known = {}
     for name in {entry.name for entry, _ in read_lock("ci.txt")} | UNLOCKED:
         try:
-            licence = licence_of(name)
+            known[name] = licence_of(name)
         except importlib.metadata.PackageNotFoundError:  # for another platform, or not installed by the lock
             continue
-        known += 1
-        refused |= {} if is_allowed(licence, allowed) else {name: licence}
-    assert known > 100 and not refused
+    assert len(known) > 100 and not list_refused(known, "users", "tests and tools")
+
+
+def test_nvidias_licences_are_for_its_libraries_alone() -> None:
+    said = ("LicenseRef-NVIDIA-Proprietary", "NVIDIA Proprietary Software")  # with PyTorch 2.15 of PyPI
+    for licence in said:
+        packages = {"nvidia-cublas": licence, "another": licence, "not-nvidia-cublas": licence}
+        assert list(list_refused(packages, "users")) == ["another", "not-nvidia-cublas"]
+    assert list_refused({"nvidia-cublas": "GPL-3.0-only"}, "users")
 
 
 @pytest.mark.parametrize(
