@@ -49,7 +49,8 @@ ALWAYS = """kill 62 129, tkill 200 130, tgkill 234 131, rt_sigqueueinfo 129 138,
  open_by_handle_at 304 265, fanotify_init 300 262, mknod 133 -, mknodat 259 33, mount 165 40, umount2 166 39,
  pivot_root 155 41, chroot 161 51, unshare 272 97, setns 308 268, swapon 167 224, swapoff 168 225, acct 163 89, quotactl 179 60,
  reboot 169 142, kexec_load 246 104, kexec_file_load 320 294, init_module 175 105, finit_module 313 273, delete_module 176 106,
- syslog 103 116, iopl 172 -, ioperm 173 -, modify_ldt 154 -, personality 135 92, sethostname 170 161, setdomainname 171 162,
+ inotify_init 253 -, inotify_init1 294 26, inotify_add_watch 254 27, statfs 137 43, syslog 103 116, iopl 172 -, ioperm 173 -,
+ modify_ldt 154 -, personality 135 92, sethostname 170 161, setdomainname 171 162,
  settimeofday 164 170, clock_settime 227 112, adjtimex 159 171, clock_adjtime 305 266, vhangup 153 58"""
 CLONE, CLONE_THREAD = "clone 56 220", 0x10000
 # Before version 3 landlock does not stop a process that truncates a file opened for reading, or for neither (mode 3).

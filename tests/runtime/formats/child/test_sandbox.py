@@ -78,6 +78,8 @@ TRIED = {
     "traces": lambda: system(101 if os.uname().machine == "x86_64" else 117, 0x4206, os.getppid(), 0, 0),
     "queues": lambda: system(425, 8, 0),
     "clones": lambda: system(435, 0, 0),
+    "watches": lambda: system(294 if os.uname().machine == "x86_64" else 26, 0),
+    "asks how full a disk is": lambda: os.statvfs(folder),
     "is another": lambda: system(0x40000000 + 39),
     "threads": thread,
     "temporary": temporary,
@@ -99,10 +101,12 @@ REFUSED = {  # what is tried: who refuses it, with what
         ("connects", "sends", "listens", "connects locally", "starts", "forks", "becomes"), ("seccomp", "EPERM")
     ),
     "threads": ("seccomp", "can't start new thread"),
-    **dict.fromkeys(("empties", "empties unopened", "leases"), ("seccomp", "EPERM")),
+    **dict.fromkeys(("asks how full a disk is", "empties", "empties unopened", "leases"), ("seccomp", "EPERM")),
     "is nobody": ("limits", "EPERM"),
     **dict.fromkeys(("reads passwd", "reads a file", "lists", "writes", "appends", "removes"), ("landlock", "EACCES")),
-    **dict.fromkeys(("truncates", "changes", "dates", "signals", "types", "owns", "traces"), ("seccomp", "EPERM")),
+    **dict.fromkeys(
+        ("truncates", "changes", "dates", "signals", "types", "owns", "traces", "watches"), ("seccomp", "EPERM")
+    ),
     "links": ("landlock", "EACCES"),
     "looks": ("landlock", "EACCES"),
     "temporary": ("landlock", "ENOENT"),
