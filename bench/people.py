@@ -354,7 +354,10 @@ def plot(found: dict[str, Any], path: Path) -> None:
         front = [point for i, point in enumerate(points) if point[1] < min((p[1] for p in points[:i]), default=2)]
         x, y = zip(*front, strict=True)
         (line,) = axis.step(
-            [max(value, 1) for value in x], [100 * value for value in y], where="post", label=Path(artifact).stem
+            [max(value, 1) for value in x],
+            [100 * value for value in y],
+            where="post",
+            label=Path(artifact).name.replace(".onnx", ""),
         )
         mine = one["curve"][0]
         axis.plot(max(mine["per_hour"], 1), 100 * mine["missed"], "o", mfc="none", color=line.get_color(), ms=9)
