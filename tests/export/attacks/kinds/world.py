@@ -277,7 +277,13 @@ KINDS = [
     Kind("once-warned", "a registry of warnings marks the first frame", Registry, Plain),
     Kind("thread-number", "asks for the threads that it set", Threads, Plain, says="thread"),
     Kind("deterministic-flag", "asks for its own flag", Deterministic, Plain, says="determin"),
-    Kind("aliased-output", "the output is the membrane, written to later", Aliased, copied),
+    Kind(
+        "aliased-output",
+        "the output is the membrane, written to later",
+        Aliased,
+        copied,
+        says="its next call writes into what it returned",
+    ),
     Kind("scaled-output", "a subclass of Tensor scales itself on float()", ScaledOutput, Plain),
     Kind("dictionary-order", "the order of a dict depends on the batch", Answers, one_order),
 ]
