@@ -38,8 +38,8 @@ CALL_S = 60.0  # of one call; 64 rows of the paper's largest network take 2 s on
 ADVICE = "; the file is damaged, or made to harm. If you trust it, give its --sha256, or --confined off"
 REASONS = {
     -signal.SIGKILL: "was killed: by somebody, or by Linux because no memory was left",
-    -signal.SIGABRT: "was aborted, as by a library that gets no memory",
-    -signal.SIGSEGV: "crashed",
+    -signal.SIGABRT: "crashed",
+    -signal.SIGSEGV: "crashed",  # abort() as well, where a process may send no signals
 }
 
 

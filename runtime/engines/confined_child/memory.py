@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from runtime.core.base.errors import PlifError
 from runtime.core.engines.buffers import Buffers
 
 ALIGNMENT = 64
@@ -74,15 +75,21 @@ class SharedMemory:
 
 
 def create_memory(content: bytes) -> SharedMemory:
-    """Create shared memory that holds some bytes and can grow but not shrink. Raises OSError."""
-    if sys.platform != "linux":  # without seals
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    else:
-        descriptor = os.memfd_create("plif", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    with open(os.dup(descriptor), "wb") as file:
-        file.write(content)
+    """Create shared memory that holds some bytes and can grow but not shrink. Raises PlifError."""
+    try:
+        if sys.platform != "linux":  # without a seal
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        else:
+            descriptor = os.memfd_create("plif", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+        with open(os.dup(descriptor), "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise PlifError(
+            f"no memory can be shared here with a confined process ({error.strerror}); if you trust the file, give its "
+            "--sha256, or --confined off"
+        ) from None
     return SharedMemory(descriptor)
 
 

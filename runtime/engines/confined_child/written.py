@@ -2,14 +2,15 @@
 
     $XDG_STATE_HOME/plif/written.sha256      by default ~/.local/state/plif/written.sha256
 
-It lies outside of all artifacts, so nobody who sends a file can add to it. Writers hold a lock. A list of MOST lines loses
-its older half; these artifacts are then opened as those of others. Without a home folder there is no list.
+It lies outside of all artifacts, so nobody who sends a file can add to it. A line is added in one write. A list of MOST lines
+loses its older half; these artifacts are then opened as those of others, and so is one whose line two processes lost in a
+race. Without a home folder there is no list.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,27 +39,25 @@ def has_written(sha256: str) -> bool:
 def record_written(sha256: str) -> None:
     """Add the SHA-256 of an artifact that plif has written; without a place to write, nothing."""
     file = find_list()
-    if file is None:
+    lines = [] if file is None else _read_lines(file)
+    if file is None or sha256 in lines:
         return
     with suppress(OSError, PlifError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            lines = _read_lines(file)
-            if sha256 not in lines:
-                kept = [*lines[-MOST // 2 :], sha256] if len(lines) >= MOST else [*lines, sha256]
-                with atomic_write(file) as (part,):
-                    part.write_text("".join(f"{line}\n" for line in kept))
-        finally:
-            os.close(lock)
+        if 0 < len(lines) < MOST:
+            place = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK)
+            with open(place, "wb", buffering=0) as opened:
+                opened.write(f"{sha256}\n".encode())
+        else:
+            with atomic_write(file) as (part,):
+                part.write_text("".join(f"{line}\n" for line in [*lines[-MOST // 2 :], sha256]))
 
 
 def _read_lines(file: Path) -> list[str]:
-    """Read the SHA-256 of all artifacts in the list, the oldest first; empty if it cannot be read, or is too large."""
+    """Read the SHA-256 of all artifacts in the list, the oldest first; none if it cannot be read or is too large."""
     try:
         if file.stat().st_size > 2 * MOST * LINE:
             return []
-        return read_regular(file).decode("ascii", "replace").split()
+        return re.findall(r"^[0-9a-f]{64}$", read_regular(file).decode("ascii", "replace"), re.MULTILINE)
     except (OSError, PlifError):
         return []
