@@ -34,7 +34,7 @@ PROGRAM = Path(__file__).with_name("program.py")
 PROCESSORS = Path(
     "/sys/devices/system"
 )  # without their list OpenVINO 2026 waits for ever, and libraries choose other threads
-CALL_S = 60.0  # of one call; 64 rows of the paper's largest network take 2 s on one core
+CALL_S = 60.0  # of one call, and of opening the file; 64 rows of the gesture network take 0.04 s on one core
 ADVICE = "; the file is damaged, or made to harm. If you trust it, give its --sha256, or --confined off"
 REASONS = {
     -signal.SIGKILL: "was killed: by somebody, or by Linux because no memory was left",
@@ -125,7 +125,7 @@ class ConfinedBuffers(Resident):
         self._run(self.x[None], self.y[None], {layer: values[None] for layer, values in self.rates.items()})
 
     def run_steps(self, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Run many steps of a one-step artifact, as many with each message as fit; see Buffers.run_steps."""
+        """Run steps x [T, rows, C, H, W] -> y [T, rows, classes], rates [T * rows]; as many with each message as fit."""
         y = np.empty((len(x), *self.y.shape), np.float32)
         rates = {layer: np.empty((len(x), values.size), np.float32) for layer, values in self.rates.items()}
         if self._copied:

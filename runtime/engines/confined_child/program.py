@@ -25,7 +25,7 @@ from runtime.engines.confined_child.messages import DONE, DROP, MESSAGE, NEW, PU
 from runtime.formats.child.children import limit_resources
 from runtime.formats.child.records import write_error, write_record
 
-MOST_MEMORY = 8 << 30  # bytes; 64 rows of the paper's largest network take 0.7 GiB
+MOST_MEMORY = 8 << 30  # bytes; 64 rows of the paper's largest network take 0.7 GiB in the event engine
 THREAD_MEMORY = 144 << 20  # bytes of address space: a stack, and what malloc reserves
 
 

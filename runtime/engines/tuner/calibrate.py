@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,8 @@ TIMEOUT_S = 20.0  # of the whole process
 def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
     """Measure the speed of engines in a child process; refuse with the reason where that fails."""
     places = [str(Path(part).resolve()) for part in sys.path]  # the child imports what this process imports
-    arguments = [places, str(path.resolve()), list(engines), vars(options) | {"rates": False}]
+    arguments = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
+    arguments += [options.confined, options.sha256]
     # and nothing from the folder that the user happens to be in
     code = "import sys; sys.path[:] = filter(None, sys.path); import json; sys.path[:], *asked = json.load(sys.stdin); "
     code += "from runtime.engines.tuner.calibrate import run_child; run_child(*asked)"
@@ -57,10 +57,13 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
         raise PlifError("the measuring process failed") from None
 
 
-def run_child(path: str, engines: list[str], options: dict[str, Any]) -> None:
+def run_child(
+    path: str, engines: list[str], threads: int | None, flush: bool | None, confined: str, sha256: str | None
+) -> None:
     """Run the speed measurement of engines, in the child process, and print its result."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
-    print(json.dumps(measure(Path(path), engines, EngineOptions(**options))))
+    options = EngineOptions(threads=threads, flush_denormals=flush, confined=confined, sha256=sha256)
+    print(json.dumps(measure(Path(path), engines, options)))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:

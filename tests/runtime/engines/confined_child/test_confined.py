@@ -18,7 +18,7 @@ from plif_export import export
 from runtime.core.base.errors import PlifError, PlifWarning
 from runtime.core.cli.main import run
 from runtime.core.events import write_nmnist
-from runtime.engines.confined_child import written
+from runtime.engines import confined_child
 from runtime.engines.confined_child.engine import ConfinedEngine
 from tests.networks import digits_network, frames
 from tests.recordings import some_events
@@ -198,22 +198,22 @@ def test_sessions_that_are_gone_are_forgotten_in_the_process(artifacts: dict[str
 def test_the_list_of_written_artifacts_is_bounded_and_survives_damage(
     nothing_written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(written, "MOST", 10)
+    monkeypatch.setattr(confined_child, "MOST", 10)
     digests = [hashlib.sha256(bytes([k])).hexdigest() for k in range(25)]
     for digest in digests:
-        written.record_written(digest)
-        written.record_written(digest)
-        assert written.has_written(digest)
+        confined_child.record_written(digest)
+        confined_child.record_written(digest)
+        assert confined_child.has_written(digest)
     file = nothing_written / "plif" / "written.sha256"
     lines = file.read_text().split()
     assert lines == digests[-len(lines) :] and 5 <= len(lines) <= 10
     assert file.parent.stat().st_mode & 0o077 == 0
     file.write_bytes(b"\xff\0" * 40)
-    assert not written.has_written(digests[-1])
-    written.record_written(digests[-1])
-    assert written.has_written(digests[-1])
-    file.write_bytes(b"0" * (2 * written.MOST * written.LINE + 1))
-    assert not written.has_written("0" * 64)
+    assert not confined_child.has_written(digests[-1])
+    confined_child.record_written(digests[-1])
+    assert confined_child.has_written(digests[-1])
+    file.write_bytes(b"0" * (2 * confined_child.MOST * confined_child.LINE + 1))
+    assert not confined_child.has_written("0" * 64)
 
 
 def test_without_a_place_for_the_list_nothing_fails_and_all_is_confined(
