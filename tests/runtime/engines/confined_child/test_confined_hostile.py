@@ -180,6 +180,7 @@ def test_the_process_ends_with_its_engine_and_survives_what_a_terminal_and_a_ser
 LIMITED = """
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), int(sys.argv[1])))
+from runtime.core.cli.main import run
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 code = run(sys.argv[2:])
 print(json.dumps([code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before]))
@@ -210,6 +211,7 @@ def test_a_graph_that_asks_for_memory_ends_in_one_line_and_this_process_stays_sm
     ]
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, env=environment)
+    assert done.stdout, done.stderr
     code, grown_kb = json.loads(done.stdout.splitlines()[-1])
     errors = [line for line in done.stderr.splitlines() if "error" in line]
     assert code == 2 and len(errors) == 1 and errors[0].startswith(f"plif: error: {path}: "), done.stderr
