@@ -137,12 +137,14 @@ lock: $(VENV)/all # requirements/*.txt name the newest versions from now on, and
 	    pyproject.toml requirements/ci.in -o requirements/ci.txt
 	$(UV) --python-version 3.11 -c requirements/ci.txt $(IMAGE:%=--extra %) pyproject.toml -o requirements/image.txt
 	$(UV) --python-version 3.10 -c requirements/ci.txt requirements/build.in -o requirements/build.txt
+	$(UV) --python-version 3.11 -c requirements/ci.txt requirements/sources.in -o requirements/sources.txt
 	$(BIN)/python docs/sbom.py
 
 # What CI does first: all that `make test` and a release need, each package with its hash, and PyTorch by its range
 locked: $(BIN)/python
-	for file in build ci; do $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
+	for file in build sources ci; do $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --require-hashes \
 	    -r requirements/$$file.txt || exit 1; done
+	$(BIN)/python -m pip uninstall --quiet --disable-pip-version-check --yes setuptools-scm vcs-versioning # they would put every file of git into our wheel
 	PIP_NO_BUILD_ISOLATION=0 $(MAKE) $(VENV)/dev # 0 is how pip spells it
 	$(BIN)/python -m pip check
 

@@ -78,6 +78,7 @@ def test_a_lock_has_every_requirement_of_the_project(lock: str, extras: tuple[st
 
 def test_a_lock_has_what_its_own_list_asks_for_and_the_linters_to_the_digit() -> None:
     assert not list_lacking("build.txt", [*read_names("build.in"), *map(Requirement, _build_requires())], "3.11")
+    assert not list_lacking("sources.txt", read_names("sources.in"), "3.11")
     linters = [Requirement(line) for line in (REPOSITORY / ".ci" / "lint.txt").read_text().splitlines()]
     compiler = Requirement(build_backend.ZIGLANG)
     wanted = [*read_names("ci.in"), *read_names("build.in"), *linters, compiler]
@@ -88,7 +89,7 @@ def _build_requires() -> list[str]:
     return list(pyproject()["build-system"]["requires"])
 
 
-@pytest.mark.parametrize("lock", ["ci.txt", "image.txt", "build.txt"])
+@pytest.mark.parametrize("lock", ["ci.txt", "image.txt", "build.txt", "sources.txt"])
 def test_every_package_of_a_lock_has_one_version_and_its_hashes(lock: str) -> None:
     entries = read_lock(lock)
     assert entries and all(re.fullmatch(r"==[\w.]+", str(entry.specifier)) and hashes for entry, hashes in entries)
@@ -112,7 +113,7 @@ def test_only_pytorch_is_not_locked_and_what_it_requires_is() -> None:
 def test_ci_a_release_and_the_image_install_by_hash() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     (locked,) = re.findall(r"^locked:.*\n((?:\t.*\n)+)", makefile, re.M)
-    assert "for file in build ci;" in locked and "--require-hashes" in locked and "--no-deps" in locked
+    assert "for file in build sources ci;" in locked and "--require-hashes" in locked and "--no-deps" in locked
     assert "pip check" in locked and "PIP_NO_BUILD_ISOLATION=0" in locked
     (wheels,) = re.findall(r"^wheels:.*\n((?:\t.*\n)+)", makefile, re.M)
     assert "build --no-isolation" in wheels and "--require-hashes -r requirements/build.txt" in makefile
