@@ -39,7 +39,7 @@ from tests.selection.costs import FileCost, read_costs  # noqa: E402
 
 RECORD = ROOT / "tests" / "parts.json"
 KINDS = (".py", ".c", ".h", ".js", ".css", ".html")
-MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 63
+MOST_LINES, MOST_FILES, MOST_LINES_OF_A_FACT, MOST_NEEDS = 1500, 16, 15, 64
 MODULE_PATH = re.compile(r"(?:runtime|plif_train|plif_export)(?:[./]\w+)+")
 
 

@@ -69,7 +69,7 @@ class WarmReader:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self) -> int:
+    def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
             self.returncode = os.waitstatus_to_exitcode(int.from_bytes(os.read(self.status, 4), "little"))
         return self.returncode
@@ -147,7 +147,7 @@ def warm_child(warm_server: WarmServer, monkeypatch: pytest.MonkeyPatch) -> None
 
     def fork(command: Any, *args: Any, **options: Any) -> Any:
         is_reader = isinstance(command, list) and command[1:2] == ["-c"] and children.SETUP in command[2]
-        if not is_reader or options["stdin"] == subprocess.PIPE or "network=True" in command[2]:
+        if not is_reader or options["stdin"] == subprocess.PIPE or options["pass_fds"] or "network=True" in command[2]:
             return start(command, *args, **options)
         return WarmReader(warm_server, command, options["stdin"], options["env"])
 

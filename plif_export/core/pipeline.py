@@ -133,7 +133,7 @@ def export(
             # The ONNX form passed; now the target's artifact must pass, in the engine that will run it.
             opened = target.open(artifact, card, sha256, job)
             name = opened.engine.name if isinstance(opened, Model) else None
-            others, not_run = ([], not_run) if name is None else open_engines(artifact, card, proved=name)
+            others, not_run = ([], not_run) if name is None else open_engines(artifact, card, "auto", name, sha256)
             for session in (opened, *others):  # others: every engine among which `auto` chooses
                 if session is not None:
                     run_proof(opened=session, report=report)
@@ -154,6 +154,8 @@ def export(
             path, sha256, size, time.perf_counter() - start_time, report, job.notes, job.not_run, job.size
         )
         report_file.write_text(json.dumps({**exported.to_dict(), "path": path.name, "card": card}, indent=2) + "\n")
+    for part in find_observers("opening", "engines"):
+        part.load("record_written")(sha256)
     return exported
 
 

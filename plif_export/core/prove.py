@@ -129,12 +129,10 @@ def prove(
     return report
 
 
-def open_engines(
-    artifact: Path | onnx.ModelProto, card: Card, which: str = "auto", proved: str | None = None
-) -> tuple[list[Model], list[str]]:
+def open_engines(artifact: Path | onnx.ModelProto, card: Card, *which: str | None) -> tuple[list[Model], list[str]]:
     """Open an artifact with the engines that a proof must run, and list those that it does not, by a part; see there."""
     part_function = load_from_parts("observers", "engines of a proof")
-    return ([], []) if part_function is None else part_function(artifact, card, which, proved)
+    return ([], []) if part_function is None else part_function(artifact, card, *which)
 
 
 def expected_export(source: TrainedModel, card: Card) -> tuple[Graph, Card]:

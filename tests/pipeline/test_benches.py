@@ -33,6 +33,7 @@ BENCH = REPOSITORY / "bench"
 SHORT = {
     "additions": "--workload {net} --rounds 1 --json",
     "c": "--model {net} --frames {frames} --precision fp32,int4 --rounds 1",
+    "confined": "--model {net} --rounds 2 --steps 5 --json",
     "contention": "--workload {net} --busy 0,1 --rounds 1 --steps 3 --json",
     "density": "--rates 0.1 --rounds 1 --steps 2 --json",
     "eval": "--samples 20 --rounds 1 --json",

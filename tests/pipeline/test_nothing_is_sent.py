@@ -28,7 +28,7 @@ from tests.docs.workshop import fill
 from tests.live import free_port
 
 # What may stay in the home folder: docs/files.md has this list.
-CACHES = (".cache/plif/engines", ".cache/matplotlib", ".config/matplotlib")
+CACHES = (".cache/plif/engines", ".local/state/plif", ".cache/matplotlib", ".config/matplotlib")
 
 # Runs each command, and says of each what it answered and what was seen meanwhile.
 RUNNER = """

@@ -34,8 +34,9 @@ class _Candidate:
     x is float32 [STEPS_A_TURN, streams, C, H, W].
     """
 
-    def __init__(self, path: str | Path, engine: str, streams: int, threads: int | None) -> None:
-        model = load(path, engine, threads=threads)
+    def __init__(self, path: str | Path, engine: str, options: BenchOptions) -> None:
+        streams, threads = options.streams, options.threads
+        model = load(path, engine, threads=threads, confined=options.confined)
         if model.unrolled:
             raise PlifError(f"{path}: is unrolled over T={model.T}; bench times single steps, plif eval times batches")
         parity, choice = model.card.get("parity"), model.engine_choice
@@ -87,9 +88,7 @@ def time_steps(
 
     Raises PlifError for unrolled artifacts: one call runs T steps, so evaluate them instead.
     """
-    candidates = [
-        _Candidate(path, engine, options.streams, options.threads) for path in artifacts for engine in options.engine
-    ]
+    candidates = [_Candidate(path, engine, options) for path in artifacts for engine in options.engine]
     if check is not None:
         for candidate in candidates:
             check(candidate.session.model)
@@ -106,17 +105,17 @@ def time_steps(
         candidate.finish()
     for candidate in candidates:  # last: counting spikes opens a second engine, which takes memory
         candidate.measurement.firing_rates = _measure_rates(
-            candidate.path, candidate.measurement.engine, candidate.x, options.streams
+            candidate.path, candidate.measurement.engine, candidate.x, options
         )
     return [candidate.measurement for candidate in candidates]
 
 
-def _measure_rates(path: str | Path, engine: str, x: np.ndarray, streams: int) -> dict[str, float]:
+def _measure_rates(path: str | Path, engine: str, x: np.ndarray, options: BenchOptions) -> dict[str, float]:
     """Measure the mean firing rate (0..1) of each layer of an artifact, over the steps of x from reset.
 
     x is float32 [steps, streams, C, H, W].
     """
-    session = load(path, engine, rates=True).session(streams)
+    session = load(path, engine, rates=True, confined=options.confined).session(options.streams)
     sums: dict[str, float] = {}
     for x_t in x:
         session.step(x_t)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.core.base.declared import SampleOptions, ThreadOptions
+from runtime.core.base.declared import ProcessOptions, SampleOptions
 from runtime.core.base.options import option
 from runtime.core.observers import ExtensibleOptions
 
@@ -14,7 +14,7 @@ def _parse_engines(flag: str, value: str | Sequence[str] | None) -> tuple[str, .
     return (value,) if isinstance(value, str) else tuple(value or ("auto",))
 
 
-class BenchOptions(ThreadOptions, SampleOptions):
+class BenchOptions(ProcessOptions, SampleOptions):
     """The command-line options of a benchmark of artifacts side by side."""
 
     streams: int = option("Rows of the batch; of --triton, the most to try.", default=1, least=1)

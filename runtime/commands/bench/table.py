@@ -68,7 +68,7 @@ def bench(artifacts: Sequence[str | Path], *, shown: bool = False, **options: An
     if settings.data is not None:
         with Progress("evaluating", shown) as progress:
             paths = [path for path in artifacts for _ in settings.engine]
-            evaluate_rows(rows, paths, settings.data, settings.split, settings.limit, progress.update)
+            evaluate_rows(rows, paths, settings, progress.update)
     if settings.out is not None:
         write_table(rows, settings.out)
     return rows
@@ -77,22 +77,21 @@ def bench(artifacts: Sequence[str | Path], *, shown: bool = False, **options: An
 def evaluate_rows(
     rows: Sequence[Measurement],
     artifacts: Sequence[str | Path],
-    data: str,
-    split: str,
-    limit: int | None,
+    settings: BenchOptions,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Evaluate each artifact on a data set, and write accuracy, samples and synaptic operations into its row.
+    """Evaluate each artifact on the data set of `settings`, and write accuracy, samples and synaptic operations into its row.
 
     It also sets decisions_changed, mcnemar_p and firing_rates. `rows` and `artifacts` are in the same order.
     """
     first: Evaluation | None = None
+    data, split, limit = str(settings.data), settings.split, settings.limit
     plain_options: dict[str, Any] = {"exit_margin": "off", "workers": 1}  # options of parts that may be absent
     plain_options = {
         name: value for name, value in plain_options.items() if name in EvaluateOptions.__dataclass_fields__
     }
     for index, (row, path) in enumerate(zip(rows, artifacts, strict=True)):
-        model = load(path, row.engine, threads=row.threads, rates=True)
+        model = load(path, row.engine, threads=row.threads, rates=True, confined=settings.confined)
         evaluation = evaluate(model, data, split=split, limit=limit, **plain_options)
         row.accuracy, row.samples, row.firing_rates = evaluation.accuracy, evaluation.samples, evaluation.firing_rates
         if first is None:

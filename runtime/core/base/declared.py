@@ -23,15 +23,20 @@ def _parse_sensor_size(flag: str, value: object) -> object:
     return parse_size(f"{flag} {value}", value) if isinstance(value, str) else value
 
 
-class ThreadOptions(OptionRecord):
-    """The option that limits the CPU threads of one engine."""
+class ProcessOptions(OptionRecord):
+    """The options of the process that an engine runs in: its CPU threads, and whether it gives up its rights."""
 
     threads: int | None = option("CPU threads; all when not given.", default=None, least=1)
+    confined: str = option(
+        "auto, on or off: read the graph in a process without rights.", default="auto", choices=("auto", "on", "off")
+    )
 
 
-class EngineOptions(ThreadOptions):
+class EngineOptions(ProcessOptions):
     """The options with which an engine opens an artifact.
 
+    confined         auto: a graph is read in a process without rights unless `sha256` is given, or plif wrote the file
+                     for this user. ONNX Runtime and OpenVINO on the CPU; the event engine reads no graph
     sha256           the SHA-256 that `plif export` printed, of a file or a folder. A TensorRT engine is opened only
                      with it, or with the report of its export next to it
     flush_denormals  the engine replaces subnormal membranes by zero; None: as the card says. True is refused where

@@ -95,10 +95,8 @@ def open_model(artifact: Path, opening: OpenOptions, resumed_engine: str | None 
     from runtime.core.api import load
 
     import_pytorch(artifact, opening)
-    settings = vars(opening) | {"rates": rates}
-    model = load(
-        artifact, **(settings | {"engine": resumed_engine or "auto"} if opening.engine == "auto" else settings)
-    )
+    engine = opening.engine if opening.engine != "auto" else resumed_engine or "auto"
+    model = load(artifact, **{**vars(opening), "engine": engine, "rates": rates})
     if not model.card.get("classes_named", True):
         say(f"plif: {UNNAMED}", err=True)
     return model

@@ -43,9 +43,8 @@ def stream(
     import_pytorch(artifact, opening)
     with StreamSignals() as signals, ExitStack() as stack:
         observers: list[Observer] = []
-        for part, values in watch_options.select_observers(
-            "stream"
-        ):  # each observer is closed if the next one cannot be created
+        # each observer is closed if the next one cannot be created
+        for part, values in watch_options.select_observers("stream"):
             for observer in part.load("hear")(output.as_json, **values):
                 stack.callback(observer.close)
                 observers.append(observer)

@@ -34,17 +34,16 @@ class Engine:
     """The base class of engines: an artifact that one backend, such as ONNX Runtime, has opened."""
 
     name: ClassVar[str]
-    suffixes: ClassVar[
-        tuple[str, ...]
-    ]  # of the files that it opens: of a name, or of a kind (runtime/core/model/artifacts.py)
+    # of the files that it opens: of a name, or of a kind (runtime/core/model/artifacts.py)
+    suffixes: ClassVar[tuple[str, ...]]
     counts_rates: ClassVar[bool] = True  # whether it can count the spikes of each layer
-    keeps_subnormals: ClassVar[bool] = (
-        False  # whether it can; an engine that cannot is refused where the card requires it
-    )
+    # whether it can; an engine that cannot is refused where the card requires it
+    keeps_subnormals: ClassVar[bool] = False
     sums_in_float32: ClassVar[bool] = False  # also where the artifact's weights are float16
     threads: int | None = None  # how many threads it runs at most, where it decides that itself
     adapter: str | None = None  # the GPU that it runs on, by name and driver, where that can be told
     rows_apart: ClassVar[bool] = False  # whether it computes each row alone, without Python's lock
+    opens_graphs: ClassVar[bool] = False  # whether a library of others reads the graph in the artifact
     on_gpu: ClassVar[bool] = False  # whether it runs on a GPU, whatever device the user requested
     start_s: ClassVar[float] = 1.0  # estimated seconds to start another process with it
     card: Card  # of the opened file, as the engine sees it

@@ -35,11 +35,8 @@ def engines_for(kind: Kind) -> list[str]:
     """
     for parts in (find_parts, third_party_parts):
         parts_by_name = index_by_name(parts("engines"))
-        names = (
-            [kind.name]
-            if kind.name in parts_by_name
-            else [name for name, part in parts_by_name.items() if kind.suffix in part.auto]
-        )
+        names = [name for name, part in parts_by_name.items() if kind.suffix in part.auto]
+        names = [kind.name] if kind.name in parts_by_name else names
         if names or kind is ONNX:
             break
     return [*names, ONNX_RUNTIME] if kind is ONNX else names
@@ -118,16 +115,18 @@ def open_engine(name: str, path: Path, card: Card, options: EngineOptions) -> tu
 def _open(name: str, path: Path, card: Card, options: EngineOptions) -> Engine:
     engine = find_engine(name, path, options.device)
     if card.get("flush_denormals") is False and (options.flush_denormals or not engine.keeps_subnormals):
-        subject = "flush_denormals=True" if engine.keeps_subnormals else f"engine {engine.name}"
-        instead = (
-            "leave it out"
-            if engine.keeps_subnormals
-            else "run its .onnx file on the CPU: --engine event or onnxruntime"
-        )
+        subject, instead = "flush_denormals=True", "leave it out"
+        if not engine.keeps_subnormals:
+            subject, instead = f"engine {engine.name}", "run its .onnx file on the CPU: --engine event or onnxruntime"
         raise PlifError(
             f"{path}: {subject} makes 0 of numbers below 2^-126, and this network would give other spikes (its card says "
             f"flush_denormals: false); {instead}"
         )
+    parts = find_observers("opening", "engines")
+    if options.confined == "on" and not parts:
+        raise PlifError(f"{path}: --confined on: no part of plif here confines an engine; leave it out")
+    for part in parts:
+        engine = part.load("confine_engine")(engine, path, options)
     return engine(path, card, options)
 
 

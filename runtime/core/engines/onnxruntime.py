@@ -37,6 +37,7 @@ class OnnxRuntime(Engine):
     """The base class of the engines of ONNX Runtime: the file's bytes, and one execution provider."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".onnx",)
+    opens_graphs: ClassVar[bool] = True
     provider: ClassVar[str]
     memory: ClassVar[str] = "cpu"  # the device on which ONNX Runtime allocates bound tensors
     device: int = 0

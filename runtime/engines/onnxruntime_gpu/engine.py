@@ -48,6 +48,7 @@ class OnnxRuntimeCudaEngine(OnnxRuntime):
     name: ClassVar[str] = "onnxruntime-cuda"
     provider: ClassVar[str] = "CUDAExecutionProvider"
     memory: ClassVar[str] = "cuda"
+    on_gpu: ClassVar[bool] = True
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     one_session: ClassVar[bool] = True  # whether one session serves both directions
     settings: ClassVar[Mapping[str, str]] = {"session.disable_cpu_ep_fallback": "1"}

@@ -46,6 +46,7 @@ class OpenVinoEngine(Engine):
 
     name: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = ("_openvino",)
+    opens_graphs: ClassVar[bool] = True
     sums_in_float32: ClassVar[bool] = True
     keeps_subnormals: ClassVar[bool] = True
 

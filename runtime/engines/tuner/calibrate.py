@@ -22,7 +22,7 @@ import numpy as np
 
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
-from runtime.core.engines.available import find_engine
+from runtime.core.engines.available import open_engine
 from runtime.core.engines.model import OpenModel
 from runtime.core.engines.session import Session
 from runtime.core.engines.unrolled import open_session
@@ -40,6 +40,7 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
     """Measure the speed of engines in a child process; refuse with the reason where that fails."""
     places = [str(Path(part).resolve()) for part in sys.path]  # the child imports what this process imports
     arguments = [places, str(path.resolve()), list(engines), options.threads, options.flush_denormals]
+    arguments += [options.confined, options.sha256]
     # and nothing from the folder that the user happens to be in
     code = "import sys; sys.path[:] = filter(None, sys.path); import json; sys.path[:], *asked = json.load(sys.stdin); "
     code += "from runtime.engines.tuner.calibrate import run_child; run_child(*asked)"
@@ -56,10 +57,13 @@ def calibrate(path: Path, engines: Sequence[str], options: EngineOptions) -> Mea
         raise PlifError("the measuring process failed") from None
 
 
-def run_child(path: str, engines: list[str], threads: int | None, flush_denormals: bool | None) -> None:
+def run_child(
+    path: str, engines: list[str], threads: int | None, flush: bool | None, confined: str, sha256: str | None
+) -> None:
     """Run the speed measurement of engines, in the child process, and print its result."""
     warnings.simplefilter("ignore")  # the parent opens the chosen engine again, and shows its warnings
-    print(json.dumps(measure(Path(path), engines, EngineOptions(threads=threads, flush_denormals=flush_denormals))))
+    options = EngineOptions(threads=threads, flush_denormals=flush, confined=confined, sha256=sha256)
+    print(json.dumps(measure(Path(path), engines, options)))
 
 
 def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measurement[str]:
@@ -67,7 +71,7 @@ def measure(path: Path, engines: Sequence[str], options: EngineOptions) -> Measu
     card = read_card(path)
     sessions = {}
     for name in engines:
-        model = OpenModel(path, card, find_engine(name, path)(path, card, options))
+        model = OpenModel(path, card, open_engine(name, path, card, options)[0])
         sessions[name] = open_session(model, int(card.get("batch") or 1))
     inputs = _make_inputs(card, next(iter(sessions.values())))
     for session in sessions.values():

@@ -19,6 +19,7 @@ from runtime.core.base.declared import EngineOptions
 from runtime.core.base.version import __version__
 from runtime.core.engines.model import EngineChoice
 from runtime.core.model.card import Card
+from runtime.core.observers import find_observers
 from runtime.engines.tuner import Measurement, tune
 
 ORT_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
@@ -64,6 +65,7 @@ def _collect_dependencies(path: Path, card: Card, options: EngineOptions, names:
         "processor": native.processor_name(),
         "cores": native.count_cores(),
         "options": [options.threads, options.flush_denormals],
+        "confined": [part.load("choose_confinement")(path, options) for part in find_observers("opening", "engines")],
     }
 
 

@@ -42,6 +42,7 @@ class OnnxRuntimeWebGpuEngine(OnnxRuntime):
     name: ClassVar[str] = "webgpu"
     provider: ClassVar[str] = "WebGpuExecutionProvider"
     memory: ClassVar[str] = "webgpu"
+    on_gpu: ClassVar[bool] = True
     sums_in_float32: ClassVar[bool] = True
 
     def __init__(self, path: Path, card: Card, options: EngineOptions) -> None:

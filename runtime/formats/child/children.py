@@ -25,7 +25,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -36,7 +36,7 @@ from runtime.formats.child.sandbox import SYSTEM, Rights, drop_rights
 SAFE_PATH = "import sys; sys.path[:] = [place for place in sys.path if place]; "
 ROOT = Path(__file__).parents[3]  # the folder of `runtime`, also when it is not installed
 SETUP = f"{SAFE_PATH}sys.path.append({str(ROOT)!r}); del sys.argv[0]; "
-CONFINED = "from runtime.formats.child.children import confine; confine({network}); "
+CONFINED = "from runtime.formats.child.children import confine; confine({network}, {threads}, {files}); "
 RUN = "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
 # Small messages that are packed well take longest: a second for 1.7 MB here. A slow board takes ten times as long.
 FREE_SECONDS, BYTES_PER_SECOND = 10, 100_000
@@ -72,6 +72,9 @@ class Child:
 
     stdin    a descriptor, which the script may also open by its name; PIPE for `write`
     network  the script may connect
+    threads  the script may create threads
+    pass_fds  descriptors that the script gets under the same numbers: pipes, memory files, and files and folders that it
+              may also open by their names
     wait_s   seconds of waiting in place of those for the file's size; they begin anew with each `wait`
     Raises PlifError when no process can be started.
     """
@@ -83,6 +86,8 @@ class Child:
         size: int,
         stdin: int | None = None,
         network: bool = False,
+        threads: bool = False,
+        pass_fds: Sequence[int] = (),
         wait_s: float | None = None,
     ) -> None:
         import subprocess  # imported here because most formats do not need it
@@ -91,11 +96,13 @@ class Child:
         self._wait_s = float(WAITS * self.seconds) if wait_s is None else wait_s
         self._remaining_s = self._wait_s
         try:
+            prelude = CONFINED.format(network=network, threads=threads or network, files=tuple(pass_fds))
             self._process = subprocess.Popen(
-                script_command(script, str(self.seconds), *arguments, prelude=CONFINED.format(network=network)),
+                script_command(script, str(self.seconds), *arguments, prelude=prelude),
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                pass_fds=pass_fds,
                 env={**filter_environment(), **ONE_THREAD, "TMPDIR": os.devnull},
             )
         except OSError as error:
@@ -166,14 +173,25 @@ class Child:
         """
         while self.read(1 << 16):
             pass
-        if self._remaining_s <= 0:
+        code = self._wait_for_exit()
+        if code is None:
             self._process.kill()
-        code = self._process.wait()
-        if self._remaining_s <= 0:
+            code = self._process.wait()
             return code, f"reading it has not come to an end after {self._wait_s:g} s"
         if code == -signal.SIGXCPU:
             return code, f"reading it takes more than {self.seconds} s of processor time"
         return code, None
+
+    def _wait_for_exit(self) -> int | None:
+        """Wait until the child process exits, and return its exit code; None after the time limit.
+
+        It may have closed its output and live on.
+        """
+        from subprocess import TimeoutExpired
+
+        with suppress(TimeoutExpired):
+            return self._process.wait(self._remaining_s) if self._remaining_s > 0 else None
+        return None
 
 
 def find_missing_protections() -> dict[str, str]:
@@ -200,10 +218,10 @@ _pages: TextIO | None = None  # the memory use of this process; opened before th
 _missing: dict[str, str] = {}
 
 
-def confine(network: bool) -> None:
+def confine(network: bool, threads: bool, files: tuple[int, ...]) -> None:
     """Give up all rights of this process, except those that a child process which reads untrusted files needs.
 
-    It may read Python and its libraries, the script and its standard input.
+    It may read Python and its libraries, the script, its standard input, and the files and folders of other descriptors.
     """
     global _pages
     with suppress(OSError):  # not every system has it
@@ -218,8 +236,9 @@ def confine(network: bool) -> None:
         *libraries,
         sys.argv[0],
         0,
+        *files,
     )
-    _missing.update(drop_rights(Rights(read, network=network, threads=network)))
+    _missing.update(drop_rights(Rights(read, network=network, threads=threads)))
 
 
 def _find_linked_folders() -> Iterator[str]:

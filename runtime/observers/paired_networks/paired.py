@@ -61,7 +61,8 @@ def _evaluate_other(bars: JudgeOptions, shown: bool, against: Path, model: Model
     """
     place = None if bars.out is None else bars.out / "against"
     begun = find_resumed_engine(bars, find_shards_folder(place)) or "auto"
-    reference = load(against, begun, threads=model.options.threads, device=model.options.device)
+    opening = model.options
+    reference = load(against, begun, threads=opening.threads, device=opening.device, confined=opening.confined)
     options = {name: value for name, value in vars(bars).items() if name in EvaluateOptions.__dataclass_fields__}
     options |= {"out": place, "batch": None if reference.card.get("batch") else bars.batch}
     if options.get("exit_margin") != "off":
