@@ -207,11 +207,11 @@ jetson: $(VENV)/all
 	    PYTHONPATH=.jetson/gate $(BIN)/plif export models/nmnist-digits.pt --precision int8 --to $$target -o .jetson/int8.$$target || exit 1; done
 	@# in 4 bits a report's rates need ONNX Runtime 1.23
 	cd .jetson && for precision in $(filter-out int4,$(PRECISIONS)); do for engine in auto onnxruntime; do \
-	    bin/plif eval $$precision.onnx --data digits:50 --engine $$engine --out $$engine 2>> said || { cat said; exit 1; }; done; done
+	    bin/plif eval $$precision.onnx --data digits:50 --engine $$engine --confined on --out $$engine 2>> said || { cat said; exit 1; }; done; done
 	! grep 'not measured' .jetson/said
 	.jetson/bin/python -m pip install --quiet --disable-pip-version-check 'onnxruntime==1.23.*'
 	cd .jetson && for precision in $(PRECISIONS); do bin/plif stream $$precision.onnx 'sim:digits?seed=7&seconds=1' && \
-	    bin/plif eval $$precision.onnx --data digits:50 --engine onnxruntime --min-accuracy 0.9 || exit 1; done
+	    bin/plif eval $$precision.onnx --data digits:50 --engine onnxruntime --confined on --min-accuracy 0.9 || exit 1; done
 
 web: $(VENV)/all # build/web/index.html: the networks that ship, in a page that needs no server
 	$(BIN)/python examples/web/build.py --out build/web

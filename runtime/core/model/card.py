@@ -205,18 +205,14 @@ def output_shape(card: Card) -> list[int]:
 
 def _check_programs(nodes: Any, context: str) -> None:
     """Refuse a card with a traced neuron (a neuron as a program of operations) whose program is invalid."""
-    for node in nodes if isinstance(nodes, list) else [nodes]:
-        attrs = node.get("attrs") if isinstance(node, dict) else None
-        if not isinstance(attrs, dict):
+    kinds = {"name": str, "op": str, "attrs": dict, "params": dict, "inputs": list}
+    for node in nodes if isinstance(nodes, list) else [None]:
+        if not isinstance(node, dict) or not all(isinstance(node.get(key), kind) for key, kind in kinds.items()):
             raise PlifError(f"{context}: its graph has a node that is no layer; export the model again")
+        attrs = node["attrs"]
         equation = EQUATIONS.get(attrs["kind"]) if isinstance(attrs.get("kind"), str) else None
         if equation is not None and equation.check is not None:
-            params, inputs = node.get("params"), node.get("inputs")
-            if not isinstance(params, dict) or not isinstance(inputs, list):
-                raise PlifError(
-                    f"{context}: a {equation.kind.lower()} neuron lacks its params or inputs; export the model again"
-                )
-            equation.check(attrs, params, len(inputs), f"{context}: layer {node.get('name')}")
+            equation.check(attrs, node["params"], len(node["inputs"]), f"{context}: layer {node['name']}")
 
 
 def _check_format(card: Card, context: str, name: str, version: int) -> None:

@@ -106,6 +106,8 @@ def describe_quantized(grids: Mapping[str, str], advice: bool = True) -> list[st
     lines = []
     for text in dict.fromkeys(grids.values()):
         line = f"weights of {', '.join(layer for layer, grid_text in grids.items() if grid_text == text)}: {text}"
-        precision = next(name for name, grid in GRIDS.items() if text.startswith(f"{grid.bits} "))
-        lines.append(f"{line}; --precision {precision} keeps them as they are" if advice else line)
+        if advice:
+            precision = next(name for name, grid in GRIDS.items() if text.startswith(f"{grid.bits} "))
+            line += f"; --precision {precision} keeps them as they are"
+        lines.append(line)
     return lines

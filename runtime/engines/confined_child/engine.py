@@ -31,9 +31,8 @@ from runtime.formats.child.children import Child
 from runtime.formats.child.records import decode_reason, read_record
 
 PROGRAM = Path(__file__).with_name("program.py")
-PROCESSORS = Path(
-    "/sys/devices/system"
-)  # without their list OpenVINO 2026 waits for ever, and libraries choose other threads
+# What libraries read about the processors: without it OpenVINO 2026 waits for ever, and ONNX Runtime 1.23 crashes
+PROCESSORS = (Path("/sys/devices/system"), Path("/proc/cpuinfo"))
 CALL_S = 60.0  # of one call, and of opening the file; 64 rows of the gesture network take 0.04 s on one core
 ADVICE = "; the file is damaged, or made to harm. If you trust it, give its --sha256, or --confined off"
 REASONS = {
@@ -57,7 +56,7 @@ class ConfinedEngine(Engine):
         ] = []  # sessions whose buffers are gone; the process hears of them with the next message
         plain = vars(replace(options, confined="off", sha256=None))
         request = json.dumps({"path": str(path), "card": card, "engine": self.name, "options": plain})
-        with _open_places(path, PROCESSORS) as places:
+        with _open_places(path, *PROCESSORS) as places:
             self._memory, (control, self._control) = create_memory(request.encode()), os.pipe()
             try:
                 own = (self._memory.descriptor, control)

@@ -135,7 +135,7 @@ def test_a_traced_neuron_without_its_fields_is_refused(tmp_path: Path, field: st
         del node[field]
         node.update(wrong)
         give(proto, json.dumps(changed), tmp_path / "m.onnx")
-        with pytest.raises(PlifError, match="a traced neuron lacks its params or inputs"):
+        with pytest.raises(PlifError, match="a node that is no layer"):
             load(tmp_path / "m.onnx")
 
 

@@ -29,6 +29,7 @@ from plif_export.core.proof.subjects.subject import Answer, Case, EngineSession,
 from runtime.core.api import open_unverified
 from runtime.core.base.declared import EngineOptions
 from runtime.core.base.errors import PlifError
+from runtime.core.base.files import hash_artifact
 from runtime.core.engines import should_flush
 from runtime.core.model.card import Card, output_shape
 from runtime.core.model.graph import record_key, spikes_name
@@ -111,7 +112,7 @@ class SlicedFile(Subject):
         try:
             return self.runtime.run_call(x, states)
         except Exception as error:  # onnxruntime raises its own exception classes
-            raise CannotRun("states", f"{CANNOT.format(x.shape[1])} ({' '.join(str(error).split())[:120]})") from None
+            raise CannotRun("states", f"{CANNOT.format(x.shape[1])} ({' '.join(str(error).split())[:300]})") from None
 
     def run_single(self, x: Array, states: States) -> Answer:
         return self.whole.run_single(x, states)
@@ -125,11 +126,15 @@ class SlicedFile(Subject):
 
     @cached_property
     def runtime(self) -> EngineSession:
-        """The ONNX file under test, opened as a user opens it: by `runtime.load` for ONNX Runtime, with defaults."""
+        """The ONNX file under test, opened as a user opens it: by `runtime.load` for ONNX Runtime, with defaults.
+
+        It needs no confined process, since this one runs the same file as slices.
+        """
         with tempfile.TemporaryDirectory(prefix="plif-gate-") as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(self.file.SerializeToString(deterministic=True))
-            return EngineSession(open_unverified(path, self.card, "onnxruntime", EngineOptions()), self.label)
+            options = EngineOptions(sha256=hash_artifact(path)[1])
+            return EngineSession(open_unverified(path, self.card, "onnxruntime", options), self.label)
 
     def h_tensor(self, layer: str, k: int) -> str:
         """Return the name of the ONNX tensor of a layer's membrane before the reset, in step k of a call."""

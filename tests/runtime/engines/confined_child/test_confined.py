@@ -153,8 +153,9 @@ def test_all_commands_that_open_a_graph_confine_it(
         assert run(words) == 0 and opened, words
 
 
+@pytest.mark.parametrize("to", ["onnx", "plif"])
 def test_an_export_is_proved_without_a_confined_process(
-    tmp_path: Path, nothing_written: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nothing_written: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an export opened its own file in a confined process")
@@ -162,7 +163,7 @@ def test_an_export_is_proved_without_a_confined_process(
     monkeypatch.setattr(ConfinedEngine, "__init__", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PlifWarning)
-        assert export(digits_network(), tmp_path / "own.onnx").passed
+        assert export(digits_network(), tmp_path / f"own.{to}", to=to).passed
 
 
 def test_an_engine_on_a_gpu_is_refused_where_a_confined_process_is_asked_for() -> None:
